@@ -1,0 +1,102 @@
+"""The listening sockets: opened once by the supervisor, kept by it, inherited by its processes.
+
+Law: edge. Linux gets one SO_REUSEPORT socket a worker, so that the kernel spreads connections;
+elsewhere all workers accept from one. A socket outlives the process that serves it, so that what
+waits in its queue waits for the successor (closing one of two reset 43 of 100 such connections).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+import time
+from pathlib import Path
+
+from ringmaster_balancer import errors
+
+# Beyond the kernel's somaxconn it is cut down silently.
+_BACKLOG = 4096
+# The processes of a supervisor that was killed end within a second.
+_TAKEN_SECONDS = 2.0
+
+
+class ListenError(errors.BalancerError):
+    """An address cannot be listened on; one line says why."""
+
+
+def spread() -> bool:
+    """Whether several sockets of one port share its connections (not so on macOS)."""
+    return sys.platform == "linux"
+
+
+def open_data(
+    host: str, port: int, *, workers: int, reuse_port: bool, patience: float = _TAKEN_SECONDS
+) -> list[socket.socket]:
+    """One listening socket a worker; the same one several times without `reuse_port`.
+
+    Raises:
+        ListenError: taken, not ours, or not allowed.
+    """
+    if not reuse_port:
+        return [open_tcp(host, port, patience=patience)] * workers
+    # Without SO_REUSEPORT first: else a second balancer would silently share the port.
+    with _patiently(host, port, patience=patience, listen=False) as first:
+        port = first.getsockname()[1]
+    return [_bound(host, port, reuse_port=True) for _ in range(workers)]
+
+
+def open_tcp(host: str, port: int, *, patience: float = _TAKEN_SECONDS) -> socket.socket:
+    """A listening socket; a taken port is tried again for `patience` seconds.
+
+    Raises:
+        ListenError: taken, not ours, or not allowed.
+    """
+    return _patiently(host, port, patience=patience, listen=True)
+
+
+def open_unix(path: Path) -> socket.socket:
+    """A listening Unix socket at a fresh path in a private folder."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(path))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"cannot listen on {path}: {error.strerror or error}") from error
+    return sock
+
+
+def _patiently(host: str, port: int, *, patience: float, listen: bool) -> socket.socket:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return _bound(host, port, reuse_port=False, listen=listen)
+        except ListenError as error:
+            cause = error.__cause__
+            taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+            if not taken or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _bound(host: str, port: int, *, reuse_port: bool, listen: bool = True) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(address)
+            if listen:
+                sock.listen(_BACKLOG)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        reason = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror
+        raise ListenError(f"cannot listen on {host}:{port}: {reason}") from error
+    return sock

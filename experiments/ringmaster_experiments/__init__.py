@@ -1,0 +1,1 @@
+"""The performance analysis: the assignment's four experiments, simulated and live."""

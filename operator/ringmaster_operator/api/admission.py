@@ -1,0 +1,133 @@
+"""What a ServerSet must be before it is stored, by whichever way it comes.
+
+Law: pure. A document is taken whole or refused with every fault (422); what is stored has no nulls
+and always says how many replicas there shall be, so that tables and `/scale` need no default.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ringmaster_operator import errors, naming, shape, spec
+from ringmaster_operator.api import problems
+
+Document = dict[str, Any]
+_MAX_DEPTH = 100  # a pod template has about 15 levels
+# What a runtime cannot honour in a template.
+Check = Callable[[dict[str, Any]], Sequence[errors.Fault]]
+
+
+def new(document: Document, *, namespace: str, check: Check) -> Document:
+    """A document for creation, its name and namespace settled.
+
+    Raises:
+        Problem: 400 if it belongs elsewhere, 422 if it is invalid.
+    """
+    metadata = _metadata(document)
+    prefix = metadata.get("generateName")
+    if prefix and not metadata.get("name"):
+        metadata["name"] = f"{prefix}{naming.short_hash(secrets.token_hex(16))}"
+    fresh = {**document, "metadata": metadata}
+    _place(fresh, namespace=namespace, name=None)
+    return _valid({**fresh, "status": None}, check=check, before=None)
+
+
+def changed(current: Document, proposed: Document, *, check: Check) -> Document:
+    """A document that is to replace `current`.
+
+    Raises:
+        Problem: 400 if it is another's, 422 if it is invalid or touches what is immutable.
+    """
+    fresh = {**proposed, "metadata": _metadata(proposed), "status": current.get("status")}
+    metadata = current["metadata"]
+    _place(fresh, namespace=metadata["namespace"], name=metadata["name"])
+    # Its own fields come from the store whatever was sent, so they are not worth a fault.
+    for field in ("generation", "creationTimestamp", "deletionTimestamp"):
+        fresh["metadata"].pop(field, None)
+    return _valid(fresh, check=check, before=current)
+
+
+def _valid(document: Document, *, check: Check, before: Document | None) -> Document:
+    _refuse_depth(document)
+    name = str(document["metadata"].get("name", ""))
+    try:
+        parsed = spec.parse(document)
+    except errors.SpecInvalidError as error:
+        raise problems.invalid(name, error.faults) from error
+    document, _ = shape.plain(document)
+    faults: list[errors.Fault] = []
+    if before is None or before["spec"].get("template") != document["spec"]["template"]:
+        faults += check(document["spec"]["template"])
+    if before is not None:
+        faults += _touched(before, parsed)
+    if faults:
+        raise problems.invalid(name, faults)
+    document["spec"].setdefault("replicas", parsed.spec.replicas)
+    return document
+
+
+def warnings(document: Document) -> Sequence[str]:
+    """What is allowed but hardly meant in a stored ServerSet."""
+    return spec.warnings(spec.parse(document))
+
+
+def _refuse_depth(document: Document) -> None:
+    """400 for what later code, which recurses, could not walk through."""
+    level: list[Any] = [document]
+    for _ in range(_MAX_DEPTH):
+        inner = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [item for items in inner for item in items if isinstance(item, dict | list)]
+        if not level:
+            return
+    raise problems.bad_request(f"the object is nested deeper than {_MAX_DEPTH} levels")
+
+
+def _touched(before: Document, after: spec.ServerSet) -> Sequence[errors.Fault]:
+    try:
+        return spec.faults_of_change(spec.parse(before), after)
+    except errors.SpecInvalidError:
+        return ()  # stored by an older Ringmaster with other rules: any valid change is welcome
+
+
+def _metadata(document: Document) -> Document:
+    metadata = document.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise problems.bad_request("metadata must be an object")
+    return {field: value for field, value in metadata.items() if field != "managedFields"}
+
+
+def _place(document: Document, *, namespace: str, name: str | None) -> None:
+    """Name and namespace of the address, which the document may repeat but not contradict."""
+    metadata = document["metadata"]
+    if (metadata.get("namespace") or namespace) != namespace:
+        raise problems.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if name is not None and (metadata.get("name") or name) != name:
+        raise problems.bad_request(
+            f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+        )
+    metadata["namespace"] = namespace
+    if name is not None:
+        metadata["name"] = name
+
+
+def restated(proposed: Document) -> Document:
+    """A document whose status is to be stored.
+
+    Raises:
+        Problem: 422, the status is no object, or a condition has no type.
+    """
+    status = proposed.get("status")
+    status = {} if status is None else status
+    conditions = status.get("conditions", []) if isinstance(status, dict) else None
+    if not isinstance(conditions, list):
+        fault = errors.Fault("status", "must be an object, its conditions a list")
+        raise problems.invalid("", (fault,))
+    for index, condition in enumerate(conditions):
+        if not isinstance(condition, dict) or not isinstance(condition.get("type"), str):
+            fault = errors.Fault(f"status.conditions[{index}].type", "required")
+            raise problems.invalid("", (fault,))
+    return proposed

@@ -1,0 +1,96 @@
+"""What `apply` changes: the three-way comparison of kubectl, as a merge patch.
+
+Law: pure. What the manifest says, the object gets; what the last applied manifest said and this
+one no longer does, it loses; what others set besides (a scale of an omitted field, `spec.names`)
+stays. Lists are replaced whole, as kubectl does it for custom resources (RFC 7386).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from ringmaster_operator import naming
+
+# kubectl's own annotation, so that both tools may be used on one object.
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+Document = dict[str, Any]
+
+
+def stamped(manifest: Document) -> Document:
+    """The manifest with itself noted in its annotation, as it is to be stored."""
+    plain = _without_stamp(manifest)
+    noted = copy.deepcopy(plain)
+    annotations = noted.setdefault("metadata", {}).setdefault("annotations", {})
+    annotations[LAST_APPLIED] = json.dumps(plain, sort_keys=True, separators=(",", ":")) + "\n"
+    return noted
+
+
+def patch(manifest: Document, live: Document) -> Document:
+    """The merge patch that makes `live` what the manifest says; empty if it is so already."""
+    wanted = stamped(manifest)
+    last = last_applied(live)
+    changes = _difference(last=last, wanted=wanted, live=live)
+    # The note alone is no change: kubectl says "unchanged" then as well, but only if what it
+    # noted before means the same.
+    if set(changes) == {"metadata"} and last == _without_stamp(manifest):
+        return {} if _is_stamp_only(changes["metadata"]) else changes
+    return changes
+
+
+def last_applied(live: Document) -> Document:
+    """The manifest that was applied last, empty if none or if its note is damaged."""
+    note = (live.get("metadata", {}).get("annotations") or {}).get(LAST_APPLIED, "")
+    try:
+        value = json.loads(note)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def merged(live: Any, change: Any) -> Any:
+    """RFC 7386: `live` after the merge patch `change`."""
+    if not isinstance(change, dict):
+        return copy.deepcopy(change)
+    result = copy.deepcopy(live) if isinstance(live, dict) else {}
+    for key, value in change.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def resource(document: Document) -> str:
+    """`serverset.ringmaster.dev/web`, as kubectl names an object."""
+    return f"{naming.SINGULAR}.{naming.GROUP}/{document['metadata']['name']}"
+
+
+def _difference(*, last: Any, wanted: Document, live: Document) -> Document:
+    changes: Document = {}
+    for key, value in wanted.items():
+        there = live.get(key)
+        before = last.get(key) if isinstance(last, dict) else None
+        if isinstance(value, dict) and isinstance(there, dict):
+            if inner := _difference(last=before, wanted=value, live=there):
+                changes[key] = inner
+        elif there != value or key not in live:
+            changes[key] = value
+    for key in last if isinstance(last, dict) else ():
+        if key not in wanted and key in live:
+            changes[key] = None
+    return changes
+
+
+def _is_stamp_only(metadata: Document) -> bool:
+    return set(metadata) == {"annotations"} and set(metadata["annotations"]) == {LAST_APPLIED}
+
+
+def _without_stamp(manifest: Document) -> Document:
+    plain = copy.deepcopy(manifest)
+    metadata = plain.get("metadata")
+    if isinstance(metadata, dict) and isinstance(metadata.get("annotations"), dict):
+        metadata["annotations"].pop(LAST_APPLIED, None)
+    return plain

@@ -1,0 +1,237 @@
+"""Processes that `up` keeps alive, and finds again after it was killed.
+
+Law: a process is known by pid *and* start time, written to the state folder before anything
+depends on it. Each is the leader of its own session, so that the terminal's Ctrl-C does not reach
+it; its output goes to a file, so that it outlives `up`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ringmaster_operator import errors, statedir
+
+_SAME_START = 1.5  # seconds; the kernel's boot time, by which starts are told, wavers by one
+_LOG_BYTES = 10 * 1024 * 1024  # a longer log is put aside when its process is started
+_POLL = 0.02
+
+Hurry = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to run. `ports` are those it listens on."""
+
+    name: str
+    argv: tuple[str, ...]
+    ports: tuple[int, ...]
+    first_only: tuple[str, ...] = ()  # arguments of the very first start, not of a restart
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How soon a process that died is started again; seconds."""
+
+    first: float = 0.1  # nothing is served meanwhile
+    longest: float = 10.0
+    forgiven: float = 10.0  # having lived this long ends the backoff
+
+
+@dataclass(slots=True)
+class Child:
+    """One supervised process: adopted or started here."""
+
+    order: Order
+    state: statedir.StateDir
+    backoff: Backoff = field(default_factory=Backoff)
+    process: psutil.Process | None = None
+    _popen: subprocess.Popen[bytes] | None = None
+    _started_at: float = 0.0
+    _deaths: int = 0
+    _starts: int = 0
+    _not_before: float = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """None before the first start."""
+        return self.process.pid if self.process else None
+
+    def adopt(self) -> bool:
+        """Take over a process that an earlier `up` started with the very same order."""
+        record = statedir.read_json(self.state.run_file(self.order.name))
+        if record.get("argv") != list(self.order.argv):
+            return False
+        self.process = find(record)
+        self._started_at = time.monotonic()
+        return self.process is not None
+
+    def start(self) -> None:
+        """Start it and record it.
+
+        Raises:
+            UsageError: it cannot be started.
+        """
+        argv = list(self.order.argv)
+        if self._starts == 0:
+            argv += self.order.first_only
+        self._starts += 1
+        self._popen = _spawn(argv, log=self.state.log_file(self.order.name))
+        self.process = psutil.Process(self._popen.pid)
+        self._started_at = time.monotonic()
+        write_record(self.state, self.order, self.process)
+
+    def tend(self) -> str | None:
+        """Start it again if it died and its backoff is over; the line to show if something was."""
+        now = time.monotonic()
+        if self.process is not None and self._alive():
+            return None
+        if self.process is not None:
+            how = self._how_it_ended()
+            self.process = None
+            lived = now - self._started_at
+            self._deaths = 1 if lived >= self.backoff.forgiven else self._deaths + 1
+            wait = min(self.backoff.first * 2.0 ** min(self._deaths - 1, 20), self.backoff.longest)
+            self._not_before = now + wait
+            return f"{self.order.name} {how}; it is started again in {wait:.1f} s"
+        if now >= self._not_before:
+            self.start()
+            return f"{self.order.name} started again (pid {self.pid})"
+        return None
+
+    def alive(self) -> bool:
+        """Whether it runs now."""
+        return self.process is not None and self._alive()
+
+    def _alive(self) -> bool:
+        if self._popen is not None:
+            return self._popen.poll() is None
+        return self.process is not None and runs(self.process)
+
+    def _how_it_ended(self) -> str:
+        code = self._popen.returncode if self._popen is not None else None
+        if code is None:
+            return "died"
+        return f"was ended by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
+
+
+def find(record: Mapping[str, Any]) -> psutil.Process | None:
+    """The process of a record if it still runs: same pid, same start time, no zombie."""
+    try:
+        process = psutil.Process(int(record["pid"]))
+        started = float(record["started"])
+        same = abs(process.create_time() - started) < _SAME_START
+    except (psutil.Error, KeyError, TypeError, ValueError):
+        return None
+    return process if same and runs(process) else None
+
+
+def find_recorded(state: statedir.StateDir, name: str) -> psutil.Process | None:
+    """The recorded process of this name if it still runs."""
+    return find(statedir.read_json(state.run_file(name)))
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it still does something; a zombie does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def write_record(state: statedir.StateDir, order: Order, process: psutil.Process) -> None:
+    """Record a process so that others find it."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        record = {
+            "pid": process.pid,
+            "started": process.create_time(),
+            "argv": list(order.argv),
+            "ports": list(order.ports),
+        }
+        statedir.write_atomically(state.run_file(order.name), json.dumps(record, indent=1))
+
+
+def end(process: psutil.Process, *, grace: float, hurry: Hurry = lambda: False) -> bool:
+    """SIGTERM; after `grace` seconds, or in a hurry, SIGKILL for its whole group.
+
+    Returns whether it went by itself. Works for processes that are not our children.
+    """
+    with contextlib.suppress(psutil.Error):
+        process.terminate()
+    deadline = time.monotonic() + grace
+    while runs(process) and time.monotonic() < deadline and not hurry():
+        _reap(process)
+        time.sleep(_POLL)
+    gentle = not runs(process)
+    # What a dead leader left in its group (workers that did not notice) ends with it.
+    _kill_group(process)
+    while runs(process):
+        _reap(process)
+        time.sleep(_POLL)
+    return gentle
+
+
+def end_recorded(
+    state: statedir.StateDir, name: str, *, grace: float, hurry: Hurry = lambda: False
+) -> bool:
+    """End the recorded process of this name; whether there was one."""
+    process = find_recorded(state, name)
+    if process is not None:
+        end(process, grace=grace, hurry=hurry)
+    state.run_file(name).unlink(missing_ok=True)
+    return process is not None
+
+
+def _kill_group(process: psutil.Process) -> None:
+    members = [p for p in psutil.process_iter() if _group(p.pid) == process.pid]
+    for member in members:
+        with contextlib.suppress(psutil.Error):
+            member.kill()
+    psutil.wait_procs(members, timeout=5)
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
+
+
+def _reap(process: psutil.Process) -> None:
+    """Collect the exit code if it is our child; a child not collected looks alive to others."""
+    with contextlib.suppress(psutil.Error):
+        process.wait(timeout=0)
+
+
+def _spawn(argv: list[str], *, log: Path) -> subprocess.Popen[bytes]:
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > _LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+    try:
+        with log.open("ab") as output:
+            return subprocess.Popen(  # noqa: S603 – our own argv, no shell
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise errors.UsageError(f"cannot start {argv[0]}: {error.strerror}") from error
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,54 @@
+"""Conditions as the Kubernetes API conventions have them.
+
+Law: pure. `lastTransitionTime` moves only when `status` does; conditions of other writers stay as
+they are, behind ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A condition without its bookkeeping; `reason` is a CamelCase word."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+def merged(
+    before: Sequence[dict[str, Any]] | None,
+    facts: Sequence[Fact],
+    *,
+    generation: int,
+    now: float,
+) -> list[dict[str, Any]]:
+    """The facts in their order, then those conditions that are none of ours."""
+    known = {condition["type"]: condition for condition in before or ()}
+    ours = [_condition(fact, known.pop(fact.type, None), generation, now) for fact in facts]
+    return [*ours, *known.values()]
+
+
+def _condition(
+    fact: Fact, old: dict[str, Any] | None, generation: int, now: float
+) -> dict[str, Any]:
+    status = "True" if fact.status else "False"
+    stays = old is not None and old["status"] == status
+    return {
+        "type": fact.type,
+        "status": status,
+        "reason": fact.reason,
+        "message": fact.message,
+        "lastTransitionTime": old["lastTransitionTime"] if old and stays else _text(now),
+        "observedGeneration": generation,
+    }
+
+
+def _text(moment: float) -> str:
+    return datetime.fromtimestamp(moment, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,52 @@
+"""Where the balancers of a ServerSet are: found by pod label, each by its own address.
+
+Law: not through EndpointSlices or a Service, which leave out those that are not ready: a balancer
+gets ready by the first membership that it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ringmaster_operator import announce, naming, observed, spec
+from ringmaster_operator.kube import client, paths
+
+CONTROL_PORT = 5001
+_PORT_NAME = "control"
+
+
+def finder(api: client.Api, urls: Sequence[str] = ()) -> announce.Find:
+    """By the ServerSet's own URLs, else its selector, else `urls`.
+
+    A balancer that is being deleted still has requests to spread, so it is told as well; the
+    `announce` module never waits for one that is dead.
+    """
+    listed = announce.listed(urls)
+
+    def find(key: observed.Owner, config: spec.Balancer) -> Sequence[str]:
+        if config.selector is None or config.urls:
+            return listed(key, config)
+        answer = api.get(
+            paths.pods(key.namespace),
+            labelSelector=naming.selector(config.selector.match_labels),
+        )
+        return tuple(sorted(url for pod in answer["items"] if (url := _url(pod))))
+
+    return find
+
+
+def _url(pod: dict[str, Any]) -> str | None:
+    """The control address of a balancer that has one."""
+    status = pod.get("status") or {}
+    ip = status.get("podIP")
+    if not ip or status.get("phase") != "Running":
+        return None
+    host = f"[{ip}]" if ":" in ip else ip
+    return f"http://{host}:{_port(pod)}"
+
+
+def _port(pod: dict[str, Any]) -> int:
+    ports = [port for each in pod["spec"]["containers"] for port in each.get("ports") or ()]
+    named = (port["containerPort"] for port in ports if port.get("name") == _PORT_NAME)
+    return int(next(named, CONTROL_PORT))

@@ -1,0 +1,156 @@
+"""What `ringmaster plan` asks a balancer about, and how the answer reads.
+
+Law: pure. Which members would come and go is told as the operator would decide if all were equally
+well: new ones take the lowest free ordinals, of old ones those named as victims go first, then the
+highest ordinals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ringmaster_operator import holding, naming, printers, spec
+
+Document = dict[str, Any]
+_FEW = 20  # members, and moves, that are listed unless all are asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A change as a balancer is asked about it, and who would come and go."""
+
+    change: Document
+    come: tuple[str, ...]
+    go: tuple[str, ...]
+
+
+def of(document: Document, held: Document) -> Preview:
+    """The change from what a balancer holds to what a ServerSet says.
+
+    A ServerSet that names no number of replicas keeps it.
+
+    Raises:
+        SpecInvalidError: with every fault.
+    """
+    server_set = spec.parse(document)
+    entries = [m for m in held.get("members") or () if m.get("state") != "draining"]
+    now = list(dict.fromkeys(str(entry["id"]) for entry in entries))
+    said = (document.get("spec") or {}).get("replicas")
+    wanted = server_set.spec.replicas if said is not None or not now else len(now)
+    come, go = _coming(now, server_set, wanted), _going(now, entries, server_set, wanted)
+    after = [*(each for each in now if each not in go), *come]
+    weights = {str(entry["id"]): entry.get("weight", holding.WEIGHT) for entry in entries}
+    members = [{"id": each, "weight": weights.get(each, holding.WEIGHT)} for each in after]
+    change = {"ring": holding.settings(server_set), "members": members}
+    return Preview(change=change, come=tuple(come), go=tuple(go))
+
+
+def _coming(now: Sequence[str], server_set: spec.ServerSet, wanted: int) -> list[str]:
+    name, ordinal = server_set.metadata.name, 0
+    come: list[str] = []
+    while len(now) + len(come) < wanted:
+        member = naming.member_id(name, ordinal)
+        if member not in now:
+            come.append(member)
+        ordinal += 1
+    return come
+
+
+def _going(
+    now: Sequence[str], entries: Sequence[Document], server_set: spec.ServerSet, wanted: int
+) -> list[str]:
+    """Ids by the end of their ordinal: a guess for display only, the operator reads labels."""
+    victims = set(server_set.spec.scale_down.victims)
+    named = {str(e["id"]) for e in entries if {str(e["id"]), str(e.get("replica"))} & victims}
+    ordinals = {
+        naming.member_id(server_set.metadata.name, ordinal): ordinal
+        for ordinal in range(server_set.spec.max_replicas + len(now))
+    }
+    order = sorted(now, key=lambda each: (each not in named, -ordinals.get(each, 0)))
+    return order[: max(len(now) - wanted, 0)]
+
+
+def text(told: Document, preview: Preview, *, limit: float | None) -> str:
+    """A plan for people."""
+    how = "" if told.get("exact") else "about "
+    moved, needless = _percent(told["moved"]), _percent(told["needless"])
+    lines = [
+        _change(told, preview),
+        f"moves {how}{moved} of the key space, {how}{needless} needlessly {_basis(told)}",
+    ]
+    if traffic := _traffic(told.get("traffic"), how):
+        lines.append(traffic)
+    if limit is not None and told["moved"] * 100 > limit:
+        lines.append(
+            f"would be held back: maxMovedPercent is {limit:g}; raise it, or annotate the "
+            f"ServerSet with {naming.ANNOTATION_ALLOW_MOVE}=true"
+        )
+    lines += ["", *_members(told.get("members") or ())]
+    lines += ["", *_moves(told.get("moves") or ())]
+    return "\n".join(lines) + "\n"
+
+
+def _change(told: Document, preview: Preview) -> str:
+    before, after = told["ring"]["before"], told["ring"]["after"]
+    parts = [f"{before['members']} → {after['members']} members"]
+    parts += [f"{each} comes" for each in preview.come[:_FEW]]
+    parts += [f"{each} goes" for each in preview.go[:_FEW]]
+    parts += [
+        f"{field} {before[field]} → {after[field]}"
+        for field in ("scheme", "hash", "slots")
+        if before[field] != after[field]
+    ]
+    return ", ".join(parts)
+
+
+def _basis(told: Document) -> str:
+    if told.get("exact"):
+        return "(exact: both rings share a hash)"
+    return "(expected: the rings do not share a hash, or requests get other keys)"
+
+
+def _traffic(traffic: Document | None, how: str) -> str:
+    if not traffic:
+        return ""
+    requests = traffic["requests"]
+    span = f"the last {traffic['seconds']:.0f} s"
+    if not requests:
+        return f"no request was counted in {span}"
+    share = _percent(traffic["moved"] / requests)
+    moved = f"{how}{traffic['moved']:,.0f} ({share})"
+    return f"of {requests:,} requests in {span}, {moved} would have met another member"
+
+
+def _members(members: Sequence[Document]) -> list[str]:
+    rows = [["MEMBER", "BEFORE", "AFTER", "CHANGE"]]
+    rows += [
+        [
+            str(each["id"]),
+            _percent(each["before"]),
+            _percent(each["after"]),
+            f"{(each['after'] - each['before']) * 100:+.2f}",
+        ]
+        for each in sorted(members, key=lambda each: -abs(each["after"] - each["before"]))[:_FEW]
+    ]
+    return [*printers.columns(rows), *_rest(len(members), "members")]
+
+
+def _moves(moves: Sequence[Document]) -> list[str]:
+    if not moves:
+        return ["nothing moves"]
+    rows = [["FROM", "TO", "SHARE"]]
+    rows += [
+        [each["from"] or "<nobody>", each["to"] or "<nobody>", _percent(each["share"])]
+        for each in moves[:_FEW]
+    ]
+    return [*printers.columns(rows), *_rest(len(moves), "moves")]
+
+
+def _rest(count: int, what: str) -> list[str]:
+    return [f"… and {count - _FEW} more {what} (-o json lists all)"] if count > _FEW else []
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.2f} %"

@@ -1,0 +1,191 @@
+"""Readiness probes for runtimes that have no kubelet: one asyncio loop asks all replicas.
+
+Law: each replica has a task of its own, so that one which is stopped delays nobody; a probe never
+raises, it is good or bad. Thresholds and rhythm are `readiness`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib import parse
+
+from ringmaster_operator import readiness
+
+if TYPE_CHECKING:
+    from ringmaster_operator import background, pod
+
+# Runs a command inside a replica; true if it exits 0 within so many seconds.
+Executor = Callable[[tuple[str, ...], float], Awaitable[bool]]
+
+_STATUS_LIMIT = 4096  # bytes of a status line
+_GOOD = range(200, 400)  # as the kubelet has it
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One replica to be probed.
+
+    `uid` is this very instance, `ports` maps the ports of the template to those at `host`, `born`
+    is the start in seconds since 1970. Without a probe a replica that runs is ready.
+    """
+
+    uid: str
+    probe: pod.Probe | None
+    host: str
+    born: float
+    execute: Executor
+    ports: Mapping[int, int] = field(default_factory=dict)
+
+
+class Prober:
+    """Keeps the readiness of every target; `on_change(uid, state)` is called on the loop."""
+
+    def __init__(
+        self,
+        loop: background.Background,
+        on_change: Callable[[str, readiness.Readiness], None],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._background = loop
+        self._on_change = on_change
+        self._clock = clock
+        self._states: dict[str, readiness.Readiness] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def add(self, target: Target, state: readiness.Readiness | None = None) -> readiness.Readiness:
+        """Probe a target from now on; `state` is what is known of an adopted one. Returns it."""
+        if target.probe is None:
+            known = state if state and state.ready else None
+            state = known or readiness.Readiness(ready=True, since=self._clock(), proven=True)
+        state = state or readiness.Readiness(ready=False, since=target.born)
+        self._states[target.uid] = state
+        if target.probe is not None:
+            self._background.post(self._start, target, target.probe)
+        return state
+
+    def discard(self, uid: str) -> None:
+        """Probe it no longer; what is under way is cancelled, no callback follows."""
+        if self._states.pop(uid, None) is not None:
+            self._background.post(self._stop, uid)
+
+    def state(self, uid: str) -> readiness.Readiness | None:
+        """What is known of a target, None if it is not probed."""
+        return self._states.get(uid)
+
+    def _start(self, target: Target, probe: pod.Probe) -> None:
+        if target.uid in self._states and target.uid not in self._tasks:
+            self._tasks[target.uid] = self._background.loop.create_task(self._watch(target, probe))
+
+    def _stop(self, uid: str) -> None:
+        task = self._tasks.pop(uid, None)
+        if task is not None:
+            task.cancel()
+
+    async def _watch(self, target: Target, probe: pod.Probe) -> None:
+        await asyncio.sleep(target.born + probe.initial_delay_seconds - self._clock())
+        while True:
+            began = time.monotonic()
+            good = await check(target, probe)
+            now = self._clock()
+            before = self._states.get(target.uid)
+            if before is None:
+                return
+            state = readiness.after(before, good=good, now=now, probe=probe)
+            self._states[target.uid] = state
+            if state.ready is not before.ready:
+                self._on_change(target.uid, state)
+            pause = readiness.delay(state, age=now - target.born, probe=probe)
+            await asyncio.sleep(began + pause - time.monotonic())
+
+
+async def check(target: Target, probe: pod.Probe) -> bool:
+    """Ask once, within the probe's timeout."""
+    try:
+        async with asyncio.timeout(probe.timeout_seconds):
+            if probe.http_get is not None:
+                return await _http_get(target, probe.http_get)
+            if probe.tcp_socket is not None:
+                return await _tcp_connect(target, probe.tcp_socket)
+            if probe.exec is not None:
+                return await target.execute(probe.exec.command, probe.timeout_seconds)
+    except Exception:  # noqa: BLE001 – whatever goes wrong, the answer is no; the watch goes on
+        return False
+    return True
+
+
+async def _http_get(target: Target, action: pod.HttpGet) -> bool:
+    port = _port(target, action.port)
+    tls = _unverified() if action.scheme == "HTTPS" else None
+    reader, writer = await asyncio.open_connection(target.host, port, ssl=tls, limit=_STATUS_LIMIT)
+    try:
+        writer.write(_request(action, host=f"{target.host}:{port}"))
+        return _is_good(await reader.readline())
+    finally:
+        writer.close()
+
+
+async def _tcp_connect(target: Target, action: pod.TcpSocket) -> bool:
+    _, writer = await asyncio.open_connection(target.host, _port(target, action.port))
+    writer.close()
+    return True
+
+
+async def run_command(
+    command: tuple[str, ...], *, env: Mapping[str, str], cwd: str | None = None
+) -> bool:
+    """Run a command without a shell; it is killed with its group when the caller is cancelled.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=env,
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        return await process.wait() == 0
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise
+
+
+def _port(target: Target, port: int) -> int:
+    return target.ports.get(port, port)
+
+
+def _request(action: pod.HttpGet, *, host: str) -> bytes:
+    """The request's head. What a template says never adds a line to it."""
+    fields = {"Host": host, "User-Agent": "ringmaster-probe", "Accept": "*/*"}
+    fields |= {header.name: header.value for header in action.http_headers}
+    fields["Connection"] = "close"
+    path = parse.quote("/" + action.path.removeprefix("/"), safe="/?&=%#:@!$'()*+,;[]~-._")
+    lines = [f"{name}: {' '.join(value.split())}" for name, value in fields.items()]
+    head = "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""])
+    return head.encode("latin-1", errors="replace")
+
+
+def _is_good(status_line: bytes) -> bool:
+    """`HTTP/1.1 204 …`: a status from 200 to 399."""
+    version, _, rest = status_line.partition(b" ")
+    return version.startswith(b"HTTP/") and int(rest[:3]) in _GOOD
+
+
+def _unverified() -> ssl.SSLContext:
+    """As the kubelet: a probe does not verify certificates."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # without loading authorities: 20 ms a probe
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,130 @@
+"""The CLI's way to a balancer: what it holds, where a key goes, what a change would do, pictures.
+
+Law: an answer is a document or one of `client`'s errors; nothing of `requests` leaves this module.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from ringmaster_operator import client, errors, statedir
+
+Document = dict[str, Any]
+_SECONDS = (3.0, 30.0)  # connect, read: a hash function may be on trial for some of them
+_PATIENCE = 10  # answers "in a moment" before the CLI gives up
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """One ring on one balancer."""
+
+    balancer: str
+    namespace: str
+    name: str
+    token: str
+
+    def held(self) -> Document:
+        """The membership that it holds."""
+        return client.document(self._ask("GET", ""))
+
+    def explain(self, key: str) -> Document:
+        """Where it would send a key, and why."""
+        return client.document(self._ask("GET", "/explain", params={"key": key}))
+
+    def plan(self, change: Document) -> Document:
+        """What a change (`ring`, `members`) would do; a new hash function is tried first."""
+        for _ in range(_PATIENCE):
+            try:
+                return client.document(self._ask("POST", "/plan", json=change))
+            except client.ServerError as error:
+                if error.reason != "HashOnTrial":
+                    raise
+        raise errors.RetryLater("the hash function is still being tried: ask again in a moment")
+
+    def picture(self, part: str) -> str:
+        """An SVG; empty if there is nothing to show."""
+        return self._send("GET", f"{self._base}/picture/{part}.svg").text
+
+    @property
+    def _base(self) -> str:
+        return self.balancer.rstrip("/")
+
+    def _ask(self, method: str, tail: str, **options: Any) -> requests.Response:
+        ring = f"{quote(self.namespace, safe='')}/{quote(self.name, safe='')}"
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return self._send(method, f"{self._base}/v1/rings/{ring}{tail}", headers=headers, **options)
+
+    def _send(self, method: str, url: str, **options: Any) -> requests.Response:
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                answer = session.request(
+                    method, url, timeout=_SECONDS, allow_redirects=False, **options
+                )
+        except requests.RequestException as error:
+            raise client.UnreachableError(
+                f"The balancer {self.balancer} does not answer: is it running? "
+                "--balancer names another control address"
+            ) from error
+        client.judge(answer)
+        return answer
+
+
+def find(
+    state: statedir.StateDir,
+    *,
+    balancer: str | None = None,
+    namespace: str | None = None,
+    names: Sequence[str] = (),
+    token_file: Path | None = None,
+) -> Ring:
+    """The ring that is meant; what is not given is what `up` runs on the state folder.
+
+    Raises:
+        UsageError: there is no token.
+    """
+    record = statedir.read_json(state.run_file("balancer"))
+    if balancer is None:
+        ports = record.get("ports") or (5000, 5001)
+        balancer = f"http://127.0.0.1:{ports[-1]}"
+    path = token_file or state.token_file
+    try:
+        token = statedir.read_token(path)
+    except FileNotFoundError as error:
+        raise errors.UsageError(
+            f"there is no token file {path}: is `ringmaster up` running with this state folder?"
+        ) from error
+    served, name = _served(record)
+    if names:
+        served, name = namespace or "default", names[0]
+    return Ring(balancer=balancer, namespace=served, name=name, token=token)
+
+
+def write(path: str, text: str) -> None:
+    """A picture into a file, whole or not at all.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    place = Path(path)
+    draft = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(place)
+    except OSError as error:
+        raise errors.UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _served(record: Document) -> tuple[str, str]:
+    """The ring of a recorded balancer."""
+    argv = record.get("argv") or []
+    ring = argv[argv.index("--ring") + 1] if "--ring" in argv else "default/web"
+    namespace, _, name = str(ring).partition("/")
+    return namespace, name

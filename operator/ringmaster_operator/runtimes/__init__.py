@@ -1,0 +1,1 @@
+"""Where replicas live: one module a runtime, each a translation without decisions."""

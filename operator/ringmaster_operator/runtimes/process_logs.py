@@ -1,0 +1,84 @@
+"""The output of replicas: one file each, bounded in size and number.
+
+Law: replicas write to files themselves, never into pipes: they outlive the operator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+# Bytes. A log that grew beyond is copied aside, its older copy lost, and begun anew.
+MAX_BYTES = 16 * 1024 * 1024
+# Logs of failed replicas that are kept once those are gone.
+KEPT = 20
+_TAIL_BYTES = 4096
+_LINE_CHARACTERS = 200
+_SUFFIX = ".log"
+_OLDER = ".log.1"
+
+
+class Logs:
+    """The folder of logs; `key` is a record's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def open(self, key: str) -> BinaryIO:
+        """A new, empty log. Appending, so that it can be cut while it is written to.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        return os.fdopen(os.open(self.path(key), flags, 0o600), "wb", buffering=0)
+
+    def last_line(self, key: str) -> str:
+        """The last line that says something, shortened; empty if there is none."""
+        try:
+            with self.path(key).open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - _TAIL_BYTES))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        lines = [line for line in text.splitlines() if line.strip()]
+        return lines[-1].strip()[:_LINE_CHARACTERS] if lines else ""
+
+    def remove(self, key: str) -> None:
+        """Delete what an instance wrote."""
+        for path in (self.path(key), self._older(key)):
+            path.unlink(missing_ok=True)
+
+    def prune(self, *, live: set[str]) -> None:
+        """Of the logs that belong to no replica any more, keep the newest."""
+        stale = [path for path in self._folder.glob(f"*{_SUFFIX}") if path.stem not in live]
+        stale.sort(key=_modified, reverse=True)
+        for path in stale[KEPT:]:
+            self.remove(path.stem)
+
+    def bound(self) -> None:
+        """Begin logs anew that have grown too large."""
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_size > MAX_BYTES:
+                    shutil.copyfile(path, self._older(path.stem))
+                    os.truncate(path, 0)
+
+    def path(self, key: str) -> Path:
+        """Where the log of an instance is."""
+        return self._folder / f"{key}{_SUFFIX}"
+
+    def _older(self, key: str) -> Path:
+        return self._folder / f"{key}{_OLDER}"
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0

@@ -1,0 +1,567 @@
+"""Fail-over: what is tried again, on whom, and what never is. Real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+
+import pytest
+import scripted
+from ringmaster_balancer import members
+
+OK = scripted.OK
+
+
+def named(name: str) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}".encode()
+
+
+def post(body: bytes = b"data", method: str = "POST", extra: str = "") -> bytes:
+    head = f"{method} /p HTTP/1.1\r\nHost: h\r\nX-Request-Id: k\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + extra.encode() + b"\r\n" + body
+
+
+async def body_of(peer: scripted.Peer) -> None:
+    """Reads requests with a body of a known length, answers each."""
+    while head := await peer.head():
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
+        await peer.exactly(length)
+        peer.send(OK)
+
+
+async def reset_at_once(peer: scripted.Peer) -> None:
+    await peer.head()
+    peer.reset()
+
+
+async def close_at_once(peer: scripted.Peer) -> None:
+    await peer.head()
+
+
+async def silent(peer: scripted.Peer) -> None:
+    await peer.rest()
+
+
+async def half_a_head(peer: scripted.Peer) -> None:
+    await peer.head()
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Le")
+    await peer.writer.drain()
+    peer.reset()
+
+
+async def failing_first(bad: scripted.Play, request: bytes, **rules: object) -> tuple[object, ...]:
+    """Send one request whose first candidate misbehaves; what the client saw and who was asked."""
+    plays: dict[str, scripted.Play] = {}
+
+    def play_of(name: str) -> scripted.Play:
+        async def play(peer: scripted.Peer) -> None:
+            await plays.get(name, body_of)(peer)
+
+        return play
+
+    async with scripted.stand(*(play_of(f"web-{n}") for n in range(3)), rules=rules) as stand:
+        order = stand.order("k")
+        plays[order[0]] = bad
+        client = await stand.connect()
+        client.send(request)
+        try:
+            status, _, body = await client.response()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            status, body = 0, b""
+        asked = [stand.upstreams[name].requests for name in order]
+        return status, body, asked, stand.failures, order
+
+
+@pytest.mark.parametrize("bad", [reset_at_once, close_at_once, half_a_head])
+def test_a_get_that_a_member_drops_before_its_response_is_served_by_the_next(
+    bad: scripted.Play,
+) -> None:
+    async def scenario() -> None:
+        status, body, asked, failures, order = await failing_first(bad, scripted.get())
+        assert (status, body) == (200, b"ok")
+        assert asked == [1, 1, 0]
+        assert [replica for replica, _ in failures] == [f"{order[0]}-r"]
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("bad", [reset_at_once, close_at_once])
+def test_a_post_is_never_sent_twice(bad: scripted.Play) -> None:
+    """RFC 9110 section 9.2.2: what is not idempotent is not repeated by a proxy."""
+
+    async def scenario() -> None:
+        status, _, asked, _, _ = await failing_first(bad, post())
+        assert status == 502
+        assert asked == [1, 0, 0]
+
+    scripted.run(scenario())
+
+
+def test_a_put_with_a_small_body_is_sent_again_whole() -> None:
+    async def scenario() -> None:
+        status, _, asked, _, _ = await failing_first(reset_at_once, post(b"x" * 900, method="PUT"))
+        assert status == 200
+        assert asked == [1, 1, 0]
+
+    scripted.run(scenario())
+
+
+def test_a_put_with_a_body_beyond_what_is_kept_is_not_sent_again() -> None:
+    async def drops(peer: scripted.Peer) -> None:
+        await peer.head()
+        await peer.exactly(5000)
+        peer.reset()
+
+    async def scenario() -> None:
+        request = post(b"x" * 5000, method="PUT")
+        async with scripted.stand(drops, rules={"retries": {"bufferBytes": 1000}}) as stand:
+            client = await stand.connect()
+            client.send(request[:-2000])
+            await scripted.eventually(lambda: bool(stand.upstreams["web-0"].received))
+            client.send(request[-2000:])
+            status, _, _ = await client.response()
+            assert status == 502
+            assert stand.upstreams["web-0"].requests == 1
+
+    scripted.run(scenario())
+
+
+def test_a_refused_connection_sends_even_a_post_to_the_next() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(body_of, body_of, body_of) as stand:
+            order = stand.order("k")
+            await stand.upstreams[order[0]].stop()
+            client = await stand.connect()
+            client.send(post())
+            assert (await client.response())[0] == 200
+            assert [stand.upstreams[name].requests for name in order] == [0, 1, 0]
+
+    scripted.run(scenario())
+
+
+def test_502_when_every_candidate_refuses_and_the_connection_lives_on() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(body_of, body_of) as stand:
+            for upstream in stand.upstreams.values():
+                await upstream.stop()
+            client = await stand.connect()
+            for _ in range(2):
+                client.send(scripted.get())
+                status, fields, body = await client.response()
+                assert status == 502
+                assert body.startswith(b'{"message": "<Error> ')
+                assert "connection" not in fields
+
+    scripted.run(scenario())
+
+
+def test_a_reset_in_the_middle_of_a_response_is_no_fake_end() -> None:
+    """RFC 9112 section 8: an incomplete response must be seen as one."""
+
+    async def dies(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        await peer.writer.drain()
+        await gate.wait()
+        peer.reset()
+
+    gate = asyncio.Event()
+
+    async def scenario() -> None:
+        async with scripted.stand(dies) as stand:
+            client = await stand.connect()
+            client.send(scripted.get())
+            await client.until(b"half\r\n")
+            gate.set()
+            with pytest.raises(ConnectionError):
+                await client.rest()
+            assert b"0\r\n\r\n" not in client.received
+            assert stand.failures == [("web-0-r", "closed in the middle of a response")]
+
+    scripted.run(scenario())
+
+
+def test_a_silent_member_is_left_for_the_next_after_its_time() -> None:
+    async def scenario() -> None:
+        status, _, asked, failures, _ = await failing_first(
+            silent, scripted.get(), timeouts={"responseSeconds": 0.1}
+        )
+        assert status == 200
+        assert asked[1:] == [1, 0]
+        assert failures[0][1] == "no response in time"
+
+    scripted.run(scenario())
+
+
+def test_a_silent_member_costs_a_post_a_504() -> None:
+    async def scenario() -> None:
+        status, _, _, _, _ = await failing_first(silent, post(), timeouts={"responseSeconds": 0.1})
+        assert status == 504
+
+    scripted.run(scenario())
+
+
+def test_the_time_of_a_whole_request_ends_it_without_another_try() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(
+            silent, silent, rules={"timeouts": {"totalSeconds": 0.1}}
+        ) as stand:
+            assert (await stand.get())[0] == 504
+            assert stand.plane.stats()["retries"] == 0
+
+    scripted.run(scenario())
+
+
+def test_504_when_all_are_silent() -> None:
+    async def scenario() -> None:
+        rules = {"timeouts": {"responseSeconds": 0.1}}
+        async with scripted.stand(silent, silent, rules=rules) as stand:
+            assert (await stand.get())[0] == 504
+
+    scripted.run(scenario())
+
+
+def test_requests_that_wait_on_a_member_found_ill_move_on_at_once() -> None:
+    """A stopped process accepts and says nothing: the probes notice long before the timeout."""
+
+    async def scenario() -> None:
+        plays: dict[str, scripted.Play] = {}
+
+        def play_of(name: str) -> scripted.Play:
+            async def play(peer: scripted.Peer) -> None:
+                await plays.get(name, body_of)(peer)
+
+            return play
+
+        async with scripted.stand(*(play_of(f"web-{n}") for n in range(3))) as stand:
+            first, second, _ = stand.order("k")
+            plays[first] = silent
+            client = await stand.connect()
+            poster = await stand.connect()
+            client.send(scripted.get())
+            poster.send(post())
+            await scripted.eventually(lambda: stand.plane.in_flight()[f"{first}-r"] == 2)
+            await scripted.eventually(lambda: stand.upstreams[first].peers.__len__() == 2)
+            stand.plane.set_health({f"{first}-r": False})
+            assert (await client.response())[0] == 200
+            assert stand.upstreams[second].requests == 1
+            assert stand.plane.in_flight()[f"{first}-r"] == 1  # the POST waits on
+            stand.plane.set_health({f"{first}-r": True})
+            plays.clear()
+            client.send(scripted.get())
+            assert (await client.response())[0] == 200
+            assert stand.upstreams[second].requests == 1
+
+    scripted.run(scenario())
+
+
+def test_a_pooled_connection_that_the_server_closed_is_replaced_without_blame() -> None:
+    async def one_each(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(OK)
+        await peer.head()  # and closes instead of answering
+
+    async def scenario() -> None:
+        async with scripted.stand(one_each) as stand:
+            client = await stand.connect()
+            for _ in range(4):
+                client.send(scripted.get())
+                assert (await client.response())[0] == 200
+            assert stand.failures == []
+            assert stand.plane.stats()["renewals"] == 3
+
+    scripted.run(scenario())
+
+
+def test_a_post_takes_no_connection_that_was_idle_for_a_second() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(body_of) as stand:
+            client = await stand.connect()
+            client.send(scripted.get())
+            await client.response()
+            (pool,) = stand.plane.pools.values()
+            client.send(post())
+            await client.response()
+            assert len(stand.upstreams["web-0"].peers) == 1
+            pool.idle[-1].idle_since -= 1.1
+            client.send(post())
+            await client.response()
+            assert len(stand.upstreams["web-0"].peers) == 2
+
+    scripted.run(scenario())
+
+
+def test_retries_end_with_their_budget() -> None:
+    async def scenario() -> None:
+        rules = {
+            "retries": {"budgetPercent": 0, "budgetMinimum": 0},
+            "outlier": {"consecutiveFailures": 0},
+        }
+        async with scripted.stand(body_of, body_of, rules=rules) as stand:
+            await stand.upstreams[stand.owner("k")].stop()
+            assert (await stand.get())[0] == 502
+            assert stand.plane.stats()["refusedRetries"] == 1
+
+    scripted.run(scenario())
+
+
+def test_a_member_that_keeps_failing_is_passed_over_for_a_while() -> None:
+    async def scenario() -> None:
+        rules = {"outlier": {"consecutiveFailures": 2, "ejectSeconds": 0.3}}
+        async with scripted.stand(body_of, body_of, body_of, rules=rules) as stand:
+            first = stand.owner("k")
+            address = stand.upstreams[first].address
+            await stand.upstreams[first].stop()
+            for _ in range(5):
+                assert (await stand.get())[0] == 200
+            assert len(stand.failures) == 2
+            (pool,) = (p for p in stand.plane.pools.values() if p.identity.address == address)
+            assert not pool.open
+            await scripted.eventually(lambda: pool.open)
+            assert (await stand.get())[0] == 200
+            assert len(stand.failures) == 3
+
+    scripted.run(scenario())
+
+
+def test_503_without_a_table_without_members_and_at_the_limit() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(silent, install=False) as stand:
+            status, fields, _ = await stand.get()
+            assert (status, fields["retry-after"]) == (503, "1")
+            stand.install(states={"web-0": members.State.ABSENT})
+            assert (await stand.get())[0] == 503
+            stand.proxy = members.Proxy.model_validate({"limits": {"perMember": 1}})
+            stand.install()
+            waiting = await stand.connect()
+            waiting.send(scripted.get())
+            await scripted.eventually(lambda: stand.plane.in_flight()["web-0-r"] == 1)
+            assert (await stand.get())[0] == 503
+
+    scripted.run(scenario())
+
+
+def test_a_client_that_leaves_frees_its_member() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(silent) as stand:
+            client = await stand.connect()
+            client.send(scripted.get())
+            await scripted.eventually(lambda: stand.plane.in_flight()["web-0-r"] == 1)
+            await scripted.eventually(lambda: len(stand.upstreams["web-0"].peers) == 1)
+            client.reset()
+            await scripted.eventually(lambda: stand.plane.in_flight()["web-0-r"] == 0)
+
+    scripted.run(scenario())
+
+
+def test_a_member_that_does_not_accept_in_time_is_left() -> None:
+    """A full backlog drops the SYN: the connection hangs."""
+
+    async def scenario() -> None:
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            address = full.getsockname()
+            fillers = [socket.socket() for _ in range(3)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(address)
+            rules = {"timeouts": {"connectSeconds": 0.2}}
+            async with scripted.stand(body_of, body_of, rules=rules) as stand:
+                first = stand.owner("k")
+                stand.install(addresses={first: f"127.0.0.1:{address[1]}"})
+                assert (await stand.get())[0] == 200
+                assert stand.failures == [(f"{first}-r", "connect timed out")]
+            for filler in fillers:
+                filler.close()
+
+    scripted.run(scenario())
+
+
+class Held:
+    """Answers bodiless requests one by one, each when it is told to."""
+
+    def __init__(self) -> None:
+        self.turns = asyncio.Semaphore(0)
+
+    async def __call__(self, peer: scripted.Peer) -> None:
+        while head := await peer.head():
+            await self.turns.acquire()
+            path = head.split(b" ")[1]
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(path), path))
+
+
+async def queued(stand: scripted.Stand, *paths: str) -> list[scripted.Peer]:
+    """A client for each path, whose request has been taken in before the next one's."""
+    clients: list[scripted.Peer] = []
+    for path in paths:
+        client = await stand.connect()
+        client.send(scripted.get(path))
+        clients.append(client)
+        await scripted.eventually(functools.partial(took, stand, len(clients)))
+    return clients
+
+
+def took(stand: scripted.Stand, count: int) -> bool:
+    return sum(stand.plane.in_flight().values()) + len(stand.plane.load.waiting) >= count
+
+
+LIMITED = {"limits": {"perMember": 1, "queue": 3, "queueSeconds": 20}}
+
+
+def test_at_the_limit_of_all_members_requests_wait_and_are_served_in_their_order() -> None:
+    async def scenario() -> None:
+        play = Held()
+        async with scripted.stand(play, play, rules=LIMITED) as stand:
+            clients = await queued(stand, "/1", "/2", "/3", "/4", "/5")
+            assert sorted(stand.plane.in_flight().values()) == [1, 1]
+            assert stand.plane.stats()["waiting"] == 3
+            overflow = await stand.connect()
+            overflow.send(scripted.get())
+            status, fields, _ = await overflow.response()
+            assert (status, fields["retry-after"]) == (503, "1")
+            for _ in clients:
+                play.turns.release()
+            for number, client in enumerate(clients, 1):
+                assert (await client.response())[2] == b"/%d" % number
+            assert stand.plane.stats()["waiting"] == 0
+            order = stand.upstreams["web-0"].received + stand.upstreams["web-1"].received
+            assert all(b"/%d " % number in order for number in range(1, 6))
+
+    scripted.run(scenario())
+
+
+def test_the_queue_is_first_come_first_served() -> None:
+    async def scenario() -> None:
+        play = Held()
+        async with scripted.stand(play, rules=LIMITED) as stand:
+            clients = await queued(stand, "/1", "/2", "/3", "/4")
+            for client in clients:
+                play.turns.release()
+                await client.response()
+            received = stand.upstreams["web-0"].received
+            at = [received.index(b"/%d " % number) for number in range(1, 5)]
+            assert at == sorted(at)
+
+    scripted.run(scenario())
+
+
+def test_who_waits_too_long_gets_503_and_who_leaves_gives_up_its_place() -> None:
+    async def scenario() -> None:
+        play = Held()
+        async with scripted.stand(play, rules=LIMITED) as stand:
+            first, second, third = await queued(stand, "/1", "/2", "/3")
+            third.reset()
+            await scripted.eventually(lambda: stand.plane.stats()["waiting"] == 1)
+            (late,) = stand.plane.load.waiting
+            assert late.client.deadline - asyncio.get_running_loop().time() > 10
+            late.client.deadline = 0.0
+            status, fields, _ = await second.response()
+            assert (status, fields["retry-after"]) == (503, "1")
+            assert "connection" not in fields
+            assert stand.plane.stats()["waiting"] == 0
+            play.turns.release()
+            assert (await first.response())[0] == 200
+            second.send(scripted.get("/again"))
+            play.turns.release()
+            assert (await second.response())[2] == b"/again"
+
+    scripted.run(scenario())
+
+
+def test_a_request_with_a_body_waits_with_it() -> None:
+    async def scenario() -> None:
+        play = Held()
+
+        async def first_held_then_body(peer: scripted.Peer) -> None:
+            head = await peer.head()
+            if b"POST" in head:
+                peer.send(scripted.OK.replace(b"ok", await peer.exactly(2)))
+                head = await peer.head()
+            await play.turns.acquire()
+            peer.send(OK)
+            await first_held_then_body(peer)
+
+        async with scripted.stand(first_held_then_body, rules=LIMITED) as stand:
+            (first,) = await queued(stand, "/1")
+            poster = await stand.connect()
+            poster.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nh")
+            await scripted.eventually(lambda: stand.plane.stats()["waiting"] == 1)
+            poster.send(b"i")
+            play.turns.release()
+            assert (await first.response())[0] == 200
+            assert (await poster.response())[2] == b"hi"
+
+    scripted.run(scenario())
+
+
+def test_who_waits_is_served_by_a_member_that_joins() -> None:
+    async def scenario() -> None:
+        play = Held()
+        async with scripted.stand(play, play, rules=LIMITED) as stand:
+            stand.install(states={"web-1": members.State.ABSENT})
+            await queued(stand, "/1", "/2")
+            assert stand.plane.stats()["waiting"] == 1
+            stand.install()
+            await scripted.eventually(lambda: stand.plane.stats()["waiting"] == 0)
+            assert sorted(stand.plane.in_flight().values()) == [1, 1]
+            play.turns.release()
+            play.turns.release()
+
+    scripted.run(scenario())
+
+
+def test_who_waits_when_the_ring_ends_gets_503() -> None:
+    async def scenario() -> None:
+        play = Held()
+        async with scripted.stand(play, rules=LIMITED) as stand:
+            _, second = await queued(stand, "/1", "/2")
+            stand.plane.clear()
+            assert (await second.response())[0] == 503
+            play.turns.release()
+
+    scripted.run(scenario())
+
+
+def test_the_limit_holds_while_members_fail() -> None:
+    async def scenario() -> None:
+        play = Held()
+        async with scripted.stand(play, play, rules=LIMITED) as stand:
+            await stand.upstreams[stand.owner("k")].stop()
+            clients = await queued(stand, "/1", "/2", "/3")
+            for client in clients:
+                assert max(stand.plane.in_flight().values()) == 1
+                play.turns.release()
+                assert (await client.response())[0] == 200
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("play", ["fresh", "pooled"])
+def test_a_brown_out_is_not_multiplied(play: str) -> None:
+    """Members that break what they are sent see few requests beyond those that were made."""
+    asked = 0
+
+    async def breaking(peer: scripted.Peer) -> None:
+        nonlocal asked
+        while await peer.head():
+            asked += 1
+            if play == "fresh" or asked > 30:
+                return
+            peer.send(OK)
+
+    async def scenario() -> None:
+        rules = {
+            "retries": {"attempts": 5, "budgetPercent": 20, "budgetMinimum": 0},
+            "outlier": {"consecutiveFailures": 0},
+        }
+        async with scripted.stand(*[breaking] * 5, rules=rules) as stand:
+            client = await stand.connect()
+            for number in range(200):
+                client.send(scripted.get(key=f"k{number}"))
+                await client.response()
+            assert asked <= 200 * 1.2 + 1
+            assert stand.plane.stats()["refusedRetries"] > 0
+
+    scripted.run(scenario())

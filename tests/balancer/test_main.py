@@ -1,0 +1,83 @@
+"""`ringmaster-balancer`: help is complete, mistakes are 2, a start that fails is 1."""
+
+from __future__ import annotations
+
+import pytest
+import structlog
+from click.testing import CliRunner
+from ringmaster_balancer import __main__ as entry
+from ringmaster_balancer import settings, supervisor
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_its_own():
+    """The entry configures the whole process' log: onto a stream that ends with the test."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What the supervisor was started with."""
+    seen = []
+    monkeypatch.setattr(supervisor, "supervise", seen.append)
+    return seen
+
+
+def run(*arguments, env=None):
+    return CliRunner().invoke(entry.main, arguments, env=env)
+
+
+def test_help_names_every_option_with_its_default_and_its_variable():
+    text = run("--help").output
+    for name in settings.Settings.__dataclass_fields__:
+        option = {"namespace": "ring", "name": "ring"}.get(name, name)
+        assert f"--{option.replace('_', '-')}" in text
+        assert f"RINGMASTER_{option.upper()}" in text
+    assert "default: 30.0" in text
+
+
+def test_only_the_ring_and_the_token_have_no_default(started):
+    assert run("--ring", "default/web", "--token-file", "/t").exit_code == 0
+    (chosen,) = started
+    assert (chosen.namespace, chosen.name) == ("default", "web")
+    assert (chosen.port, chosen.control_host, chosen.control_port) == (5000, "127.0.0.1", 5001)
+    assert (chosen.workers, chosen.lab_api, chosen.drain_seconds) == (1, False, 30)
+
+
+def test_every_option_can_be_a_variable(started):
+    env = {"RINGMASTER_RING": "a/b", "RINGMASTER_TOKEN_FILE": "/t", "RINGMASTER_LAB_API": "1"}
+    assert run(env=env).exit_code == 0
+    assert (started[0].name, started[0].lab_api) == ("b", True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--ring", "web", "--token-file", "/t"),
+        ("--ring", "../x", "--token-file", "/t"),
+        ("--ring", "default/web"),
+        ("--ring", "default/web", "--token-file", "/t", "--port", "70000"),
+        ("--ring", "default/web", "--token-file", "/t", "--workers", "0"),
+        ("--ring", "default/web", "--token-file", "/t", "--wat"),
+    ],
+)
+def test_a_wrong_command_line_is_said_and_exits_2(started, arguments):
+    outcome = run(*arguments)
+    assert (outcome.exit_code, started) == (2, [])
+    assert "Error:" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "No such file"), (" \n", "is empty"), (b"\xff\xfe", "it is no text")],
+)
+def test_a_token_that_cannot_be_used_is_one_line_and_exits_1(tmp_path, content, words):
+    token = tmp_path / "token"
+    if content is not None:
+        token.write_bytes(content if isinstance(content, bytes) else content.encode())
+    outcome = run("--ring", "default/web", "--token-file", str(token), "--state-dir", str(tmp_path))
+    assert outcome.exit_code == 1
+    assert words in outcome.output
+    assert len(outcome.output.splitlines()) == 1

@@ -1,0 +1,86 @@
+"""Listening sockets: nobody shares a port by accident, and a queue outlives who serves it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+import pytest
+from ringmaster_balancer import sockets
+
+reuse = pytest.mark.skipif(not sockets.spread(), reason="this kernel spreads no connections")
+
+
+def port_of(sock):
+    return sock.getsockname()[1]
+
+
+def close(opened):
+    for sock in set(opened):
+        sock.close()
+
+
+@reuse
+def test_each_worker_has_its_own_socket_of_the_same_port():
+    opened = sockets.open_data("127.0.0.1", 0, workers=3, reuse_port=True)
+    try:
+        assert len({sock.fileno() for sock in opened}) == 3
+        assert len({port_of(sock) for sock in opened}) == 1
+    finally:
+        close(opened)
+
+
+def test_elsewhere_all_workers_share_one():
+    opened = sockets.open_data("127.0.0.1", 0, workers=3, reuse_port=False)
+    try:
+        assert len({sock.fileno() for sock in opened}) == 1
+    finally:
+        close(opened)
+
+
+@pytest.mark.parametrize("reuse_port", [pytest.param(True, marks=reuse), False])
+def test_a_second_balancer_does_not_silently_share_the_port(reuse_port):
+    first = sockets.open_data("127.0.0.1", 0, workers=1, reuse_port=reuse_port)
+    try:
+        with pytest.raises(sockets.ListenError, match="the port is taken"):
+            sockets.open_data(
+                "127.0.0.1", port_of(first[0]), workers=1, reuse_port=reuse_port, patience=0
+            )
+    finally:
+        close(first)
+
+
+def test_a_port_that_is_freed_in_time_is_waited_for():
+    first = sockets.open_tcp("127.0.0.1", 0)
+    timer = threading.Timer(0.1, first.close)
+    timer.start()
+    second = sockets.open_tcp("127.0.0.1", port_of(first), patience=20)
+    second.close()
+    timer.join()
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "reason"),
+    [("192.0.2.1", 0, "cannot listen on 192.0.2.1:0"), ("no.such.host.invalid", 1, "cannot")],
+)
+def test_an_address_that_is_not_ours_is_one_clear_line(host, port, reason):
+    with pytest.raises(sockets.ListenError, match=reason):
+        sockets.open_tcp(host, port)
+
+
+def test_what_waits_in_the_queue_is_served_by_the_next_holder_of_the_socket():
+    kept = sockets.open_tcp("127.0.0.1", 0)
+    with socket.socket(fileno=os.dup(kept.fileno())), socket.create_connection(kept.getsockname()):
+        pass  # the first holder ends without having accepted
+    with kept, socket.create_connection(kept.getsockname()) as client:
+        first, _ = kept.accept()
+        second, _ = kept.accept()
+        with first, second:
+            client.sendall(b"x")
+            assert second.recv(1) == b"x"
+
+
+def test_a_unix_path_that_is_too_long_is_one_clear_line(tmp_path):
+    with pytest.raises(sockets.ListenError, match="cannot listen on"):
+        sockets.open_unix(tmp_path / ("x" * 120))

@@ -1,0 +1,470 @@
+"""The upstream's side on real sockets: how responses are framed, and what is not believed.
+
+Sections are of RFC 9110 and RFC 9112.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+import pytest
+import scripted
+import websockets.asyncio.client
+import websockets.asyncio.server
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ringmaster_balancer import members
+
+CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def says(response: str, *, close: bool = False) -> scripted.Play:
+    async def play(peer: scripted.Peer) -> None:
+        while await peer.head():
+            peer.send(response.encode("latin-1"))
+            if close:
+                return
+
+    return play
+
+
+async def relayed(
+    response: str, *, request: bytes | None = None, close: bool = False, count: int = 2
+) -> tuple[list[bytes], int]:
+    """What a client gets, `count` times; and how many connections the server saw.
+
+    A second request proves that the first response left nothing behind.
+    """
+    async with scripted.stand(says(response, close=close)) as stand:
+        client = await stand.connect()
+        got = []
+        for _ in range(count):
+            client.send(request or scripted.get())
+            client.received = b""
+            if request is not None and request.startswith(b"HEAD"):
+                await client.head()
+            else:
+                await client.response()
+            got.append(client.received)
+        return got, len(stand.upstreams["web-0"].peers)
+
+
+RELAYED = [
+    # untouched
+    ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", None, 1),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", None, 1),
+    ("HTTP/1.1 404 Nope\r\nA:  b \r\nContent-Length: 1\r\n\r\nx", None, 1),
+    ("HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", None, 1),
+    # 9110 §7.6.1: hop-by-hop and named fields go
+    (
+        (
+            "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Own\r\nKeep-Alive: timeout=5\r\nx-own: 1\r\n"
+            "Content-Length: 2\r\n\r\nok"
+        ),
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        1,
+    ),
+    # the server's close is not the client's
+    (
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        2,
+    ),
+    # 9112 §2.3: our own version
+    (
+        "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        2,
+    ),
+    # §7.1: framed anew, extensions and trailers dropped
+    (
+        CHUNKED + "2;a=b\r\nab\r\n1\r\nc\r\n0\r\nT: t\r\n\r\n",
+        CHUNKED + "3\r\nabc\r\n0\r\n\r\n",
+        1,
+    ),
+    (CHUNKED + "0\r\n\r\n", CHUNKED + "0\r\n\r\n", 1),
+    # §6.3 (1): no body, whatever the fields say; 9110 §8.6: 204 has no length
+    (
+        "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        1,
+    ),
+    ("HTTP/1.1 304 Not Modified\r\nETag: a\r\n\r\n", None, 1),
+    # 9110 §15.2: interim ones pass
+    (
+        "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n",
+        1,
+    ),
+]
+
+
+@pytest.mark.parametrize(("response", "expected", "connections"), RELAYED[:-1])
+def test_a_response_is_relayed_as_it_came_but_for_what_is_the_connections_own(
+    response: str, expected: str | None, connections: int
+) -> None:
+    async def scenario() -> None:
+        got, used = await relayed(response)
+        assert got == [(expected or response).encode()] * 2
+        assert used == connections
+
+    scripted.run(scenario())
+
+
+def test_interim_responses_pass_before_the_final_one() -> None:
+    """9110 §15.2; HTTP/1.0 does not know them."""
+
+    async def scenario() -> None:
+        response, hints, _ = RELAYED[-1]
+        async with scripted.stand(says(response)) as stand:
+            client = await stand.connect()
+            client.send(scripted.get())
+            assert hints is not None
+            assert await client.head() == hints.encode()
+            assert (await client.response())[0] == 200
+            client.send(b"GET / HTTP/1.0\r\n\r\n")
+            assert (await client.response())[0] == 200
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "fields", ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "", "A: b\r\n"]
+)
+def test_a_response_to_head_ends_at_its_head(fields: str) -> None:
+    """9112 §6.3 (1)."""
+
+    async def scenario() -> None:
+        response = f"HTTP/1.1 200 OK\r\n{fields}\r\n"
+        got, used = await relayed(response, request=b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert got == [response.encode()] * 2
+        assert used == 1
+
+    scripted.run(scenario())
+
+
+def test_a_body_that_ends_with_its_connection_becomes_chunks() -> None:
+    """9112 §6.3 (8)."""
+
+    async def scenario() -> None:
+        got, used = await relayed("HTTP/1.1 200 OK\r\nA: b\r\n\r\nall of it", close=True)
+        assert all(
+            raw.startswith(b"HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n")
+            and raw.endswith(b"0\r\n\r\n")
+            for raw in got
+        )
+        assert used == 2
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "response",
+    [CHUNKED + "2\r\nab\r\n0\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\nab"],
+)
+def test_http_1_0_gets_a_body_without_length_up_to_the_close(response: str) -> None:
+    """9112 §6.1: no chunks for HTTP/1.0."""
+
+    async def scenario() -> None:
+        async with scripted.stand(says(response, close="chunked" not in response)) as stand:
+            client = await stand.connect()
+            client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert await client.rest() == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nab"
+
+    scripted.run(scenario())
+
+
+BAD = [
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok",
+    "HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nok",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nA : b\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nA: b\nB: c\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nA: \x00\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n",
+    "no HTTP at all\r\n\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nConnection: content-length\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\n" + "A: b\r\n" * 9000 + "\r\n",
+    "HTTP/1.1 200 OK\r\nA: " + "b" * 70_000,
+]
+
+
+@pytest.mark.parametrize("response", BAD)
+def test_a_response_that_cannot_be_trusted_is_502_and_tried_nowhere_else(response: str) -> None:
+    async def scenario() -> None:
+        async with scripted.stand(says(response), says(response)) as stand:
+            status, _, body = await stand.get()
+            assert status == 502
+            assert body.startswith(b'{"message": "<Error> ')
+            assert len(stand.failures) == 1
+
+    scripted.run(scenario())
+
+
+def test_bytes_beyond_a_response_never_answer_the_next_request() -> None:
+    """9112 §9.2: response splitting, or a server that lies about its length."""
+
+    async def scenario() -> None:
+        evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+        for response in (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" + evil,
+            CHUNKED + "2\r\nok\r\n0\r\n\r\n" + evil,
+            "HTTP/1.1 204 No Content\r\n\r\n" + evil,
+        ):
+            got, used = await relayed(response)
+            assert not any(b"evil" in raw for raw in got)
+            assert used == 2
+
+    scripted.run(scenario())
+
+
+def test_a_response_that_nobody_asked_for_closes_its_connection() -> None:
+    async def scenario() -> None:
+        go = asyncio.Event()
+
+        async def talks(peer: scripted.Peer) -> None:
+            await peer.head()
+            peer.send(scripted.OK)
+            await go.wait()
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+            await peer.rest()
+
+        async with scripted.stand(talks) as stand:
+            client = await stand.connect()
+            client.send(scripted.get())
+            await client.response()
+            go.set()
+            (pool,) = stand.plane.pools.values()
+            await scripted.eventually(lambda: not pool.idle)
+            client.send(scripted.get())
+            assert (await client.response())[2] == b"ok"
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "body", ["Content-Length: 10\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n9\r\nhalf"]
+)
+def test_a_body_that_stops_short_is_cut_short(body: str) -> None:
+    """9112 §8: the client must see that it is incomplete."""
+
+    async def scenario() -> None:
+        async with scripted.stand(says(f"HTTP/1.1 200 OK\r\n{body}", close=True)) as stand:
+            client = await stand.connect()
+            client.send(scripted.get())
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await client.response()
+
+    scripted.run(scenario())
+
+
+def test_a_body_that_stalls_is_cut_after_its_time() -> None:
+    async def stalls(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        await peer.rest()
+
+    async def scenario() -> None:
+        async with scripted.stand(stalls, rules={"timeouts": {"bodySeconds": 0.2}}) as stand:
+            client = await stand.connect()
+            client.send(scripted.get())
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await client.response()
+
+    scripted.run(scenario())
+
+
+RESPONSES = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde",
+    (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"5;x=y\r\nabc\r\n\r\n3\r\nxyz\r\n0\r\nT: t\r\n\r\n"
+    ),
+    b"HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n\r\nuntil the close",
+]
+
+
+async def _cut_into(pieces: Sequence[bytes], number: int) -> tuple[int, bytes]:
+    async def plays(peer: scripted.Peer) -> None:
+        await peer.head()
+        for piece in pieces:
+            peer.send(piece)
+            await peer.writer.drain()
+            await asyncio.sleep(0)
+        if number != 3:
+            await peer.head()
+
+    async with scripted.stand(plays) as stand:
+        client = await stand.connect()
+        client.send(scripted.get())
+        if number == 1:
+            await client.head()
+        status, _, body = await asyncio.wait_for(
+            client.response() if number != 2 else _bodiless(client), scripted.PATIENCE
+        )
+        return status, body
+
+
+async def _bodiless(client: scripted.Peer) -> tuple[int, dict[str, str], bytes]:
+    head = await client.head()
+    return int(head.split(b" ")[1]), {}, b""
+
+
+EXPECTED = [(200, b"abcde"), (200, b"abc\r\nxyz"), (304, b""), (200, b"until the close")]
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 3), st.sets(st.integers(1, 120), max_size=30))
+def test_responses_mean_the_same_however_the_stream_is_cut(number: int, cuts: set[int]) -> None:
+    raw = RESPONSES[number]
+    edges = [0, *(cut for cut in sorted(cuts) if cut < len(raw)), len(raw)]
+    pieces = [raw[a:b] for a, b in itertools.pairwise(edges)]
+
+    async def scenario() -> None:
+        assert await _cut_into(pieces, number) == EXPECTED[number]
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_responses_that_come_byte_by_byte(number: int) -> None:
+    raw = RESPONSES[number]
+
+    async def scenario() -> None:
+        pieces = [raw[n : n + 1] for n in range(len(raw))]
+        assert await _cut_into(pieces, number) == EXPECTED[number]
+
+    scripted.run(scenario())
+
+
+SIZE = 64 * 1024 * 1024
+
+
+def test_a_slow_reader_of_a_large_response_holds_up_the_server_and_no_memory() -> None:
+    async def scenario() -> None:
+        sent = 0
+
+        async def large(peer: scripted.Peer) -> None:
+            nonlocal sent
+            await peer.head()
+            peer.send(f"HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n".encode())
+            piece = bytes(65_536)
+            while sent < SIZE:
+                peer.send(piece)
+                sent += len(piece)
+                await peer.writer.drain()
+            await peer.head()
+
+        async with scripted.stand(large) as stand:
+            client = await stand.connect(limit=65_536)
+            client.send(scripted.get())
+            await client.head()
+            (connection,) = stand.plane.clients
+            await scripted.eventually(lambda: connection.choked)
+            assert connection.transport.get_write_buffer_size() <= 65_536 + 262_144
+            assert sent < SIZE // 2  # the kernel's buffers, and ours
+            got = 0
+            while got < SIZE:
+                data = await client.reader.read(1_048_576)
+                assert data
+                got += len(data)
+                assert connection.transport.get_write_buffer_size() <= 65_536 + 262_144
+            client.send(scripted.get())  # and the connection goes on
+
+    scripted.run(scenario())
+
+
+def test_a_slow_server_holds_up_the_client_and_no_memory() -> None:
+    async def scenario() -> None:
+        go = asyncio.Event()
+
+        async def slow(peer: scripted.Peer) -> None:
+            await peer.head()
+            await go.wait()
+            left = SIZE
+            while left:
+                left -= len(await peer.reader.read(min(left, 1_048_576)))
+            peer.send(scripted.OK)
+            await peer.head()
+
+        async with scripted.stand(slow) as stand:
+            client = await stand.connect()
+            client.send(f"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {SIZE}\r\n\r\n".encode())
+
+            async def upload() -> None:
+                for _ in range(SIZE // 65_536):
+                    client.send(bytes(65_536))
+                    await client.writer.drain()
+
+            uploading = asyncio.create_task(upload())
+            (connection,) = await _one(stand)
+            await scripted.eventually(lambda: connection.held)
+            current = connection.exchange
+            assert current is not None
+            assert current.upstream is not None
+            assert current.kept is None
+            assert current.upstream.transport.get_write_buffer_size() <= 65_536 + 262_144
+            go.set()
+            await uploading
+            assert (await client.response())[0] == 200
+
+    scripted.run(scenario())
+
+
+async def _one(stand: scripted.Stand) -> list[object]:
+    await scripted.eventually(lambda: len(stand.plane.clients) == 1)
+    return list(stand.plane.clients)
+
+
+def test_websockets_pass_both_ways_and_outlive_a_change_of_membership() -> None:
+    """9110 §7.8."""
+
+    async def scenario() -> None:
+        async def echo(connection: websockets.asyncio.server.ServerConnection) -> None:
+            async for message in connection:
+                await connection.send(message)
+
+        async with (
+            websockets.asyncio.server.serve(echo, "127.0.0.1", 0) as server,
+            scripted.stand(scripted.answering()) as stand,
+        ):
+            port = server.sockets[0].getsockname()[1]
+            stand.install(addresses={"web-0": f"127.0.0.1:{port}"})
+            url = f"ws://127.0.0.1:{stand.port}/chat"
+            async with websockets.asyncio.client.connect(url, proxy=None) as client:
+                for size in (1, 1000, 300_000):
+                    await client.send("x" * size)
+                    assert await client.recv() == "x" * size
+                stand.install(states={"web-0": members.State.DRAINING})
+                await client.send("still there")
+                assert await client.recv() == "still there"
+
+    scripted.run(scenario())
+
+
+def test_an_upgrade_that_is_declined_ends_the_connection() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            client = await stand.connect()
+            client.send(
+                scripted.get(extra=["Connection: Upgrade", "Upgrade: websocket"])
+                + scripted.get("/smuggled")
+            )
+            status, fields, _ = await client.response()
+            assert (status, fields["connection"]) == (200, "close")
+            assert await client.rest() == b""
+            received = stand.upstreams["web-0"].received
+            assert b"Connection: Upgrade\r\nUpgrade: websocket\r\n" in received
+            assert b"smuggled" not in received
+
+    scripted.run(scenario())

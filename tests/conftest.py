@@ -1,0 +1,19 @@
+"""Settings that hold for every test."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+import pytest
+
+# "quick" runs with every change; `HYPOTHESIS_PROFILE=thorough make test` before a release.
+# No deadlines: a noisy machine must not fail a property.
+hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=2_000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever takes an engine away from everybody else comes last."""
+    items.sort(key=lambda item: item.get_closest_marker("restarts_engine") is not None)

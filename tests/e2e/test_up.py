@@ -1,0 +1,152 @@
+"""`ringmaster up` as a foreground command: its end, its second beginning, and its heirs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+import requests
+import stack as stacks
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Nothing of its state folder is left running, whatever the test did."""
+    yield tmp_path
+    for process in stacks.marked(tmp_path / "state"):
+        process.kill()
+
+
+# A process of its own, since a fork of this one would copy its threads' locks.
+IN_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+
+
+def read_until(process, text):
+    seen = b""
+    while text not in seen and (piece := os.read(process.stdout.fileno(), 4096)):
+        seen += piece
+    return seen
+
+
+def again(stack):
+    """The same command once more."""
+    with stack.log.open("ab") as log:
+        process = subprocess.Popen(
+            stack.process.args, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+    return stacks.Stack(
+        process, stack.state, stack.port, stack.control_port, stack.api_port, log=stack.log
+    )
+
+
+def names(stack, count=3):
+    return {member["replica"] for member in stack.wait_active(count).values()}
+
+
+def test_a_scale_survives_the_end_and_nothing_comes_back_as_an_emergency(folder):
+    first = stacks.start(folder)
+    names(first)
+    first.cli("scale", "serverset/web", "--replicas=4")
+    names(first, 4)
+    assert stacks.stop(first) == 0
+    assert stacks.marked(first.state) == []
+    second = again(first)
+    assert not [name for name in names(second, 4) if name.startswith("emergency")]
+    assert stacks.stop(second) == 0
+
+
+def test_the_next_up_takes_over_without_losing_a_request(folder):
+    first = stacks.start(folder)
+    before = names(first)
+    (balancer,) = first.children("ringmaster_balancer")
+    failed, ended, count = [], threading.Event(), 0
+
+    def load():
+        nonlocal count
+        with requests.Session() as session:
+            while not ended.is_set():
+                try:
+                    session.get(first.url + "/home", timeout=10).raise_for_status()
+                    count += 1
+                except requests.RequestException as error:
+                    failed.append(error)
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    try:
+        first.process.kill()
+        first.process.wait()
+        second = again(first)
+        stacks.eventually(
+            lambda: second.children("ringmaster_operator"), what="the heir's own operator"
+        )
+        stacks.eventually(second.serverset, what="its API")
+        assert names(second) == before
+        assert balancer.is_running()
+    finally:
+        ended.set()
+        loading.join()
+    assert failed == []
+    assert count > 0
+    assert stacks.stop(second) == 0
+    assert stacks.marked(first.state) == []
+
+
+def test_what_was_deleted_stays_so_when_the_operator_dies_and_comes_back_with_up(folder):
+    first = stacks.start(folder)
+    names(first)
+    first.cli("delete", "serverset/web")
+    (operator,) = first.children("ringmaster_operator")
+    operator.kill()
+    stacks.eventually(
+        lambda: [p for p in first.children("ringmaster_operator") if p.pid != operator.pid],
+        what="another operator",
+    )
+    gone = lambda: "No resources found" in first.cli("get", check=False).stderr  # noqa: E731
+    stacks.eventually(gone, what="an operator without the set")
+    assert stacks.stop(first) == 0
+    second = again(first)
+    names(second)
+    assert stacks.stop(second) == 0
+
+
+def test_a_second_ctrl_c_does_not_wait(folder):
+    stack = stacks.start(folder)
+    names(stack)
+    replicas = [psutil.Process(stack.pid_of(m)) for m in stack.active().values()]
+    for replica in replicas:
+        replica.suspend()  # they would take their grace of 30 s
+    stack.process.send_signal(signal.SIGINT)
+    stacks.eventually(lambda: "stopping" in stack.log.read_text(), what="the first one's effect")
+    stack.process.send_signal(signal.SIGINT)
+    assert stack.process.wait(timeout=25) == 130
+    assert stacks.marked(stack.state) == []
+
+
+def test_a_terminals_ctrl_c_ends_all_in_order(folder):
+    ports = [str(stacks.free_port()) for _ in range(3)]
+    command = [sys.executable, "-m", "ringmaster_operator.cli", "up", "-f", str(stacks.SPEC)]
+    command += ["--state-dir", str(folder / "state"), "--port", ports[0]]
+    command += ["--control-port", ports[1], "--api-port", ports[2]]
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as terminal:
+        seen = read_until(terminal, b"Ctrl-C ends everything")
+        terminal.stdin.write(b"\x03")
+        terminal.stdin.flush()
+        seen += terminal.stdout.read()
+        code = terminal.wait()
+    text = seen.decode()
+    order = [text.index(line) for line in ("balancer stopped", "operator stopped", "3 replicas")]
+    assert order == sorted(order)
+    assert code == 0
+    assert "Traceback" not in text
+    assert stacks.marked(folder / "state") == []

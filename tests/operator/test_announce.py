@@ -1,0 +1,242 @@
+"""Pushes to real HTTP servers on free ports; what they hold is what the views say."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import http_balancer
+import pytest
+from ringmaster_operator import announce, errors, observed
+
+WEB = observed.Owner(namespace="default", name="web", uid="u-1")
+NO_URLS: Any = SimpleNamespace(urls=())
+
+
+def document(*, epoch: int = 5, generation: int = 1) -> dict[str, Any]:
+    member = {"id": "web-0", "replica": "web-0-abcde", "address": "127.0.0.1:1", "state": "active"}
+    return {"epoch": epoch, "generation": generation, "uid": "u-1", "members": [member]}
+
+
+@contextlib.contextmanager
+def announcer(
+    *urls: str, token: str = "secret", settings: announce.Settings | None = None
+) -> Iterator[announce.HttpAnnouncer]:
+    made = announce.HttpAnnouncer(find=announce.listed(urls), token=token, settings=settings)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def balancer() -> Iterator[http_balancer.HttpBalancer]:
+    with http_balancer.HttpBalancer().running() as running:
+        yield running
+
+
+@pytest.fixture
+def other() -> Iterator[http_balancer.HttpBalancer]:
+    with http_balancer.HttpBalancer().running() as running:
+        yield running
+
+
+def unused_url() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_a_push_reaches_every_balancer_and_its_view_tells_what_it_holds(balancer, other) -> None:
+    with announcer(balancer.url, other.url) as made:
+        views = made.announce(WEB, NO_URLS, document())
+    assert [view.url for view in views] == [balancer.url, other.url]
+    assert balancer.held == other.held == document()
+    assert all((v.live, v.epoch, v.generation, v.boot_id) == (True, 5, 1, "boot-1") for v in views)
+    held = views[0].members["web-0-abcde"]
+    assert (held.state, held.healthy, held.in_flight) == ("active", True, 2)
+
+
+def test_read_back_shows_members_and_their_source(balancer) -> None:
+    balancer.held = document(epoch=9, generation=4)
+    with announcer(balancer.url) as made:
+        (view,) = made.read_back(WEB, NO_URLS)
+    assert (view.epoch, view.generation, view.source) == (9, 4, "push")
+    assert list(view.members) == ["web-0-abcde"]
+
+
+def test_a_dead_balancer_is_listed_as_not_live_and_hinders_nobody(balancer) -> None:
+    dead = unused_url()
+    with announcer(dead, balancer.url) as made:
+        views = made.announce(WEB, NO_URLS, document())
+    assert [(view.url, view.live) for view in views] == [(dead, False), (balancer.url, True)]
+    assert views[0].message == "no connection"
+
+
+def test_a_balancer_that_hangs_is_not_live(balancer) -> None:
+    balancer.release.clear()
+    with announcer(balancer.url, settings=announce.Settings(live_seconds=0.1)) as made:
+        (view,) = made.read_back(WEB, NO_URLS)
+    assert (view.live, view.message) == (False, "no answer in time")
+
+
+def test_a_balancer_of_another_ring_is_none_of_ours(balancer) -> None:
+    balancer.ring = "default/other"
+    with announcer(balancer.url) as made:
+        assert made.read_back(WEB, NO_URLS) == ()
+        assert made.announce(WEB, NO_URLS, document()) == ()
+
+
+def test_without_an_address_there_are_no_views() -> None:
+    with announcer() as made:
+        assert made.announce(WEB, NO_URLS, document()) == ()
+
+
+def test_the_specs_own_urls_win_over_the_configured_ones(balancer, other) -> None:
+    with announcer(other.url) as made:
+        views = made.read_back(WEB, SimpleNamespace(urls=(balancer.url + "/",)))
+    assert [view.url for view in views] == [balancer.url]
+
+
+def test_a_balancer_that_knows_a_higher_epoch_fences_this_operator(balancer) -> None:
+    balancer.held = document(epoch=6)
+    with announcer(balancer.url) as made, pytest.raises(errors.FencedError, match="knows epoch 6"):
+        made.announce(WEB, NO_URLS, document(epoch=5))
+
+
+def test_a_newer_generation_of_our_own_epoch_is_no_fence_but_a_view(balancer) -> None:
+    balancer.held = document(generation=9)
+    with announcer(balancer.url) as made:
+        (view,) = made.announce(WEB, NO_URLS, document(generation=1))
+    assert (view.live, view.generation) == (True, 9)
+    assert "409" in view.message
+
+
+def test_a_wrong_token_is_a_live_balancer_that_holds_nothing_of_ours(balancer) -> None:
+    with announcer(balancer.url, token="wrong") as made:
+        (view,) = made.announce(WEB, NO_URLS, document())
+    assert (view.live, view.generation) == (True, 0)
+    assert view.message == "refuses the token (401): wrong token"
+
+
+@pytest.mark.parametrize("status", [422, 503, 500])
+def test_a_refused_push_is_a_live_view_of_what_is_held_instead(balancer, status: int) -> None:
+    balancer.held = document(generation=1)
+    balancer.answers["PUT"] = (status, b'{"message": "no"}', {})
+    with announcer(balancer.url) as made:
+        (view,) = made.announce(WEB, NO_URLS, document(generation=2))
+    assert (view.live, view.generation) == (True, 1)
+    assert view.message.endswith(f"({status}): no")
+
+
+def test_a_redirect_is_never_followed(balancer, other) -> None:
+    balancer.answers["GET"] = (307, b"", {"Location": f"{other.url}/v1/rings/default/web"})
+    with announcer(balancer.url) as made:
+        (view,) = made.read_back(WEB, NO_URLS)
+    assert other.asked == []
+    assert "307" in view.message
+
+
+def test_an_answer_without_end_is_cut_off(balancer) -> None:
+    balancer.answers["GET"] = (200, b"{" + b" " * 300_000 + b"}", {})
+    with announcer(balancer.url, settings=announce.Settings(body_bytes=1_000)) as made:
+        (view,) = made.read_back(WEB, NO_URLS)
+    assert (view.live, view.message) == (False, "answers without end")
+
+
+def test_an_answer_that_is_no_document_holds_nothing(balancer) -> None:
+    balancer.answers["GET"] = (200, b"<html>", {})
+    with announcer(balancer.url) as made:
+        (view,) = made.read_back(WEB, NO_URLS)
+    assert (view.epoch, view.members) == (0, {})
+
+
+def test_calls_to_one_balancer_share_a_connection(balancer) -> None:
+    with announcer(balancer.url) as made:
+        for generation in (1, 2, 3):
+            made.announce(WEB, NO_URLS, document(generation=generation))
+    assert len(balancer.peers) == 1
+
+
+def test_withdraw_ends_the_ring_and_does_not_mind_a_dead_balancer(balancer) -> None:
+    balancer.held = document()
+    with announcer(balancer.url, unused_url()) as made:
+        made.withdraw(WEB, NO_URLS)
+    assert balancer.held["members"] == []
+
+
+def test_withdraw_is_repeated_while_a_live_balancer_keeps_the_ring(balancer) -> None:
+    balancer.answers["DELETE"] = (503, b"{}", {})
+    with announcer(balancer.url) as made, pytest.raises(errors.RetryLater, match="keeps the ring"):
+        made.withdraw(WEB, NO_URLS)
+
+
+def test_another_set_of_the_same_name_is_no_fence_whatever_its_epoch(balancer) -> None:
+    balancer.held = document(epoch=99) | {"uid": "u-2"}
+    balancer.answers["PUT"] = (409, b'{"message": "another ServerSet", "epoch": 99}', {})
+    with announcer(balancer.url) as made:
+        for views in (
+            made.announce(WEB, NO_URLS, document(epoch=5)),
+            made.read_back(WEB, NO_URLS),
+        ):
+            (view,) = views
+            assert (view.live, view.holder) == (True, "u-2")
+            assert (view.epoch, view.generation, view.members) == (0, 0, {})
+
+
+def test_what_not_every_worker_has_confirmed_is_neither_held_nor_let_go(balancer) -> None:
+    balancer.confirmed = False
+    balancer.held = document(generation=7)
+    with announcer(balancer.url) as made:
+        (view,) = made.read_back(WEB, NO_URLS)
+        assert (view.epoch, view.generation) == (5, 0)
+        assert view.members["web-0-abcde"].state == "unconfirmed"
+        balancer.answers["PUT"] = (503, b"{}", {})
+        (view,) = made.announce(WEB, NO_URLS, document(generation=7))
+        assert view.generation == 0
+
+
+def test_withdraw_says_whose_ring_is_to_end_and_leaves_another_sets(balancer) -> None:
+    with announcer(balancer.url) as made:
+        made.withdraw(WEB, NO_URLS)
+        balancer.answers["DELETE"] = (409, b'{"reason": "OtherHolder"}', {})
+        made.withdraw(WEB, NO_URLS)
+    assert set(balancer.asked) == {"DELETE /v1/rings/default/web?uid=u-1"}
+
+
+def planned(status: int, **body: Any) -> tuple[int, bytes, dict[str, str]]:
+    return status, json.dumps(body).encode(), {"Content-Type": "application/json"}
+
+
+def test_a_change_is_judged_by_every_balancer_and_changes_nothing(balancer, other) -> None:
+    traffic = {"requests": 40, "moved": 10.5}
+    balancer.answers["POST"] = planned(200, moved=0.25, exact=True, traffic=traffic, uid="u-1")
+    other.answers["POST"] = planned(422, reason="HashRefused", message="87 of 512")
+    dead = unused_url()
+    with announcer(balancer.url, other.url, dead) as made:
+        one, two, three = made.judge(WEB, NO_URLS, {"members": []})
+    assert one == observed.Judgement(
+        url=balancer.url, live=True, moved=0.25, exact=True, requests=40, requests_moved=10.5
+    )
+    assert (two.live, two.refused, two.message) == (True, "HashRefused", "87 of 512")
+    assert (three.url, three.live, three.refused) == (dead, False, "")
+    assert balancer.asked == ["POST /v1/rings/default/web/plan"]
+
+
+def test_who_serves_another_ring_or_another_sets_has_no_say(balancer, other) -> None:
+    balancer.answers["POST"] = planned(404, message="another ring")
+    other.answers["POST"] = planned(200, moved=1.0, exact=True, uid="u-2")
+    with announcer(balancer.url, other.url) as made:
+        assert made.judge(WEB, NO_URLS, {}) == ()
+
+
+def test_a_refused_push_carries_its_reason(balancer) -> None:
+    balancer.answers["PUT"] = planned(422, reason="HashRefused", message="87 of 512")
+    with announcer(balancer.url) as made:
+        (view,) = made.announce(WEB, NO_URLS, document())
+    assert (view.live, view.refused) == (True, "HashRefused")
+    assert "87 of 512" in view.message

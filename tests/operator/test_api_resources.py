@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import local_api
+import pytest
+from local_api import MERGE, SETS, TABLE, server_set
+from ringmaster_operator import errors, observed
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[local_api.Server]:
+    with local_api.running(tmp_path) as running:
+        yield running
+
+
+def status(answer: Any) -> tuple[int, str, str]:
+    document = answer.json()
+    assert (document["kind"], document["status"]) == ("Status", "Failure")
+    assert document["code"] == answer.status_code
+    return document["code"], document["reason"], document["message"]
+
+
+def test_a_set_is_created_listed_and_read(server: local_api.Server) -> None:
+    made = server.post(server_set())
+    assert made.status_code == 201
+    assert made.json()["metadata"]["namespace"] == "default"
+    listed = server.get()
+    assert (listed["kind"], listed["metadata"]["resourceVersion"]) == ("ServerSetList", "1")
+    assert listed["items"] == [made.json()] == [server.get(f"{SETS}/web")]
+    assert server.get("/apis/ringmaster.dev/v1alpha1/serversets")["items"] == listed["items"]
+    assert server.get(SETS.replace("default", "other"))["items"] == []
+
+
+def test_yaml_is_taken_as_well(server: local_api.Server) -> None:
+    body = json.dumps(server_set())  # JSON is YAML
+    headers = {"Content-Type": "application/yaml"}
+    assert server.call("POST", SETS, data=body, headers=headers).status_code == 201
+    refused = server.call("POST", SETS, data="a: [b", headers=headers)
+    assert status(refused)[:2] == (400, "BadRequest")
+
+
+def test_the_count_is_always_there_and_nulls_never(server: local_api.Server) -> None:
+    document = server_set(replicas=None, drainSeconds=None)
+    made = server.post(document).json()
+    assert made["spec"]["replicas"] == 1
+    assert "drainSeconds" not in made["spec"]
+
+
+def test_a_name_may_be_generated(server: local_api.Server) -> None:
+    document = server_set()
+    document["metadata"] = {"generateName": "web-"}
+    names = {server.post(document).json()["metadata"]["name"] for _ in range(2)}
+    assert len(names) == 2
+    assert all(name.startswith("web-") and len(name) == 9 for name in names)
+
+
+def test_every_fault_is_listed_with_its_field(server: local_api.Server) -> None:
+    document = server_set(replicas=-1, drainSeconds="soon", color="red", maxReplicas=True)
+    document["metadata"]["name"] = "Not A Name"
+    answer = server.post(document)
+    assert status(answer)[:2] == (422, "Invalid")
+    causes = answer.json()["details"]["causes"]
+    assert {cause["field"] for cause in causes} == {
+        "metadata.name",
+        "spec.replicas",
+        "spec.drainSeconds",
+        "spec.color",
+        "spec.maxReplicas",
+    }
+    assert server.get()["items"] == []
+
+
+def test_what_the_runtime_cannot_honour_is_refused_with_its_field(
+    server: local_api.Server,
+) -> None:
+    server.post(server_set())
+    server.replicas.faults = [errors.Fault("spec.template.spec.volumes", "not on processes")]
+    answer = server.post(server_set("other"))
+    assert status(answer)[2].endswith("spec.template.spec.volumes: not on processes")
+    # What is stored already stays usable as long as its template is left alone.
+    assert server.patch({"spec": {"replicas": 5}}).status_code == 200
+
+
+def test_the_selector_is_immutable(server: local_api.Server) -> None:
+    server.post(server_set())
+    labels = {"app": "web", "more": "x"}
+    change = {
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}
+    }
+    assert status(server.patch(change))[:2] == (422, "Invalid")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "JSON object"),
+        (b'{"spec": NaN}', "NaN is no JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"9" * 5_000, "not JSON"),
+        (b"\xff\xfe{", "not JSON"),
+        (b'{"metadata": []}', "apiVersion: required"),
+        (b'{"metadata": ["a"]}', "metadata must be an object"),
+        (b'{"metadata": {"namespace": "other"}}', "does not match the namespace"),
+        (b'{"a":' * 500 + b"1" + b"}" * 500, "nested deeper"),
+        (b'{"metadata": {"name": "web"}, "spec": {"replicas": 1e400}}', "spec.replicas"),
+    ],
+)
+def test_a_body_that_is_no_set_is_refused(server: local_api.Server, body: bytes, said: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = server.call("POST", SETS, data=body, headers=headers)
+    code, _, message = status(answer)
+    assert code in (400, 422)
+    assert said in message
+    assert server.get()["items"] == []
+
+
+def test_a_body_that_is_too_large_is_refused(server: local_api.Server) -> None:
+    document = server_set()
+    document["metadata"]["annotations"] = {"a": "x" * (4 * 1024 * 1024)}
+    assert status(server.post(document))[:2] == (413, "RequestEntityTooLarge")
+
+
+def test_what_is_not_there_is_not_found(server: local_api.Server) -> None:
+    for method, path in (
+        ("GET", f"{SETS}/web"),
+        ("DELETE", f"{SETS}/web"),
+        ("GET", f"{SETS}/web/scale"),
+        ("GET", f"{SETS}/web/replicas"),
+    ):
+        answer = server.call(method, path)
+        assert status(answer) == (404, "NotFound", 'serversets.ringmaster.dev "web" not found')
+    assert status(server.patch({}))[1] == "NotFound"
+    assert status(server.call("GET", "/apis/apps/v1/deployments"))[:2] == (404, "NotFound")
+    assert status(server.call("GET", f"{SETS}/%00%FF"))[1] == "NotFound"
+    assert status(server.call("DELETE", SETS))[:2] == (405, "MethodNotAllowed")
+
+
+def test_a_name_that_is_taken_is_a_conflict_of_its_own(server: local_api.Server) -> None:
+    server.post(server_set())
+    answer = server.post(server_set())
+    assert status(answer)[:2] == (409, "AlreadyExists")
+    assert answer.json()["details"]["name"] == "web"
+
+
+def test_a_stale_version_is_a_conflict(server: local_api.Server) -> None:
+    made = server.post(server_set()).json()
+    change = {"metadata": {"resourceVersion": "1"}, "spec": {"replicas": 4}}
+    assert server.patch(change).status_code == 200
+    assert status(server.patch(change))[:2] == (409, "Conflict")
+    assert status(server.call("PUT", f"{SETS}/web", json=made))[:2] == (409, "Conflict")
+    assert status(server.patch(change, f"{SETS}/web/scale"))[:2] == (409, "Conflict")
+    stale = {"preconditions": {"resourceVersion": "1"}}
+    assert status(server.call("DELETE", f"{SETS}/web", json=stale))[:2] == (409, "Conflict")
+    assert server.get(f"{SETS}/web")["spec"]["replicas"] == 4
+
+
+def test_a_put_replaces_spec_and_metadata_and_leaves_the_rest(server: local_api.Server) -> None:
+    made = server.post(server_set()).json()
+    owner = observed.Owner("default", "web", made["metadata"]["uid"])
+    server.store.write_status(owner, {"replicas": 3})
+    document = server_set(replicas=6)
+    document |= {"status": {"replicas": 99}}
+    document["metadata"] |= {"uid": made["metadata"]["uid"], "creationTimestamp": "1999"}
+    now = server.call("PUT", f"{SETS}/web", json=document).json()
+    assert (now["spec"]["replicas"], now["status"]) == (6, {"replicas": 3})
+    assert now["metadata"]["creationTimestamp"] == made["metadata"]["creationTimestamp"]
+    assert now["metadata"]["generation"] == 2
+    other = server.call("PUT", f"{SETS}/web", json=server_set("other"))
+    assert status(other)[:2] == (400, "BadRequest")
+
+
+def test_merge_and_json_patches_are_taken_and_others_are_not(server: local_api.Server) -> None:
+    server.post(server_set())
+    server.patch({"metadata": {"labels": {"tier": None, "a": "b"}}, "spec": {"replicas": 4}})
+    operations = [{"op": "replace", "path": "/spec/replicas", "value": 5}]
+    headers = {"Content-Type": "application/json-patch+json"}
+    now = server.call("PATCH", f"{SETS}/web", data=json.dumps(operations), headers=headers).json()
+    assert (now["spec"]["replicas"], now["metadata"]["labels"]) == (5, {"a": "b"})
+    for media_type in ("strategic-merge-patch+json", "apply-patch+yaml", "json"):
+        headers = {"Content-Type": f"application/{media_type}"}
+        answer = server.call("PATCH", f"{SETS}/web", data="{}", headers=headers)
+        assert status(answer)[:2] == (415, "UnsupportedMediaType")
+
+
+@pytest.mark.parametrize(
+    ("patch", "code"),
+    [
+        ({}, 400),
+        ([1], 400),
+        ([{"op": "fly", "path": "/spec"}], 400),
+        ([{"op": "remove", "path": "/spec/nothing"}], 422),
+        ([{"op": "test", "path": "/spec/replicas", "value": 9}], 422),
+        ([{"op": "replace", "path": "", "value": 1}], 422),
+        ([{"op": "remove", "path": "/metadata"}], 422),
+        ([{"op": "remove", "path": "/spec"}], 422),
+        ([{"op": "add", "path": "/spec/replicas/x", "value": 9}], 422),
+    ],
+)
+def test_a_json_patch_that_does_not_fit_is_refused(
+    server: local_api.Server, patch: Any, code: int
+) -> None:
+    made = server.post(server_set()).json()
+    headers = {"Content-Type": "application/json-patch+json"}
+    answer = server.call("PATCH", f"{SETS}/web", data=json.dumps(patch), headers=headers)
+    assert status(answer)[0] == code
+    assert server.get(f"{SETS}/web") == made
+
+
+@pytest.mark.parametrize(
+    "patch", ["[]", '"x"', '{"metadata": null}', '{"spec": null}', '{"spec": 1}']
+)
+def test_a_merge_patch_that_destroys_is_refused(server: local_api.Server, patch: str) -> None:
+    made = server.post(server_set()).json()
+    answer = server.call("PATCH", f"{SETS}/web", data=patch, headers=MERGE)
+    assert status(answer)[0] in (400, 422)
+    assert server.get(f"{SETS}/web") == made
+
+
+def test_a_dry_run_writes_nothing(server: local_api.Server) -> None:
+    assert server.post(server_set(), dryRun="All").status_code == 201
+    assert server.get()["items"] == []
+    made = server.post(server_set()).json()
+    assert server.patch({"spec": {"replicas": 9}}, dryRun="All").json()["spec"]["replicas"] == 9
+    assert server.call("DELETE", f"{SETS}/web", json={"dryRun": ["All"]}).status_code == 200
+    assert server.get(f"{SETS}/web") == made
+    assert status(server.patch({}, dryRun="some"))[:2] == (400, "BadRequest")
+
+
+def test_the_scale_is_read_and_set(server: local_api.Server) -> None:
+    made = server.post(server_set()).json()
+    scale = server.get(f"{SETS}/web/scale")
+    assert (scale["kind"], scale["apiVersion"]) == ("Scale", "autoscaling/v1")
+    assert scale["spec"] == {"replicas": 3}
+    assert scale["status"] == {"replicas": 0, "selector": "app=web"}
+    scale["spec"]["replicas"] = 5
+    assert server.call("PUT", f"{SETS}/web/scale", json=scale).json()["spec"] == {"replicas": 5}
+    server.patch({"spec": {"replicas": 7}}, f"{SETS}/web/scale")
+    now = server.get(f"{SETS}/web")
+    assert (now["spec"]["replicas"], now["metadata"]["generation"]) == (7, 3)
+    assert now["spec"] == made["spec"] | {"replicas": 7}
+    for count in (-1, True, "3", 1.5, 1_000):
+        answer = server.patch({"spec": {"replicas": count}}, f"{SETS}/web/scale")
+        assert status(answer)[:2] == (422, "Invalid")
+
+
+def test_others_may_write_their_conditions(server: local_api.Server) -> None:
+    made = server.post(server_set()).json()
+    status_path = f"{SETS}/web/status"
+    wanted = {"conditions": [{"type": "Theirs", "status": "True"}]}
+    now = server.patch({"status": wanted, "spec": {"replicas": 9}}, status_path).json()
+    assert (now["status"], now["spec"]) == (wanted, made["spec"])
+    assert server.get(status_path)["status"] == wanted
+    for bad in ({"conditions": {}}, {"conditions": [{}]}, []):
+        assert status(server.patch({"status": bad}, status_path))[0] == 422
+
+
+def test_a_deleted_set_is_marked_and_gone_once_it_is_forgotten(server: local_api.Server) -> None:
+    made = server.post(server_set()).json()
+    marked = server.call("DELETE", f"{SETS}/web", params={"propagationPolicy": "Background"})
+    assert marked.status_code == 200
+    assert marked.json()["metadata"]["deletionTimestamp"]
+    server.forget(made)
+    assert status(server.call("DELETE", f"{SETS}/web"))[:2] == (404, "NotFound")
+    orphan = server.call("DELETE", f"{SETS}/web", json={"propagationPolicy": "Orphan"})
+    assert status(orphan)[:2] == (400, "BadRequest")
+
+
+def test_selectors_choose(server: local_api.Server) -> None:
+    for name in ("web", "shop", "mail"):
+        server.post(server_set(name))
+
+    def names(**query: str) -> list[str]:
+        return [item["metadata"]["name"] for item in server.get(SETS, **query)["items"]]
+
+    assert names(labelSelector="tier in (web,shop)") == ["shop", "web"]
+    assert names(fieldSelector="metadata.name=mail") == ["mail"]
+    assert names(fieldSelector="metadata.name!=mail", labelSelector="tier!=web") == ["shop"]
+    for query in ({"fieldSelector": "spec.replicas=3"}, {"labelSelector": "a=b=c"}):
+        assert status(server.call("GET", SETS, params=query))[:2] == (400, "BadRequest")
+
+
+def test_tables_have_the_columns_of_the_definition(server: local_api.Server) -> None:
+    server.post(server_set())
+    listed = server.call("GET", SETS, headers=TABLE).json()
+    assert listed["kind"] == "Table"
+    names = [column["name"] for column in listed["columnDefinitions"]]
+    assert names[:6] == ["Name", "Desired", "Ready", "Available", "In-Ring", "Age"]
+    assert listed["rows"][0]["cells"][:2] == ["web", 3]
+    assert listed["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+    one = server.call("GET", f"{SETS}/web", headers=TABLE).json()
+    assert len(one["rows"]) == 1
+
+
+def test_events_are_listed_by_what_they_are_about(server: local_api.Server) -> None:
+    made = server.post(server_set()).json()
+    owner = observed.Owner("default", "web", made["metadata"]["uid"])
+    server.store.event(owner, kind="Normal", reason="Made", message="web-0")
+    server.store.event(
+        observed.Owner("default", "shop", "other"), kind="Normal", reason="Made", message="shop-0"
+    )
+    path = "/api/v1/namespaces/default/events"
+    chosen = server.get(path, fieldSelector=f"involvedObject.uid={owner.uid}")["items"]
+    assert [event["message"] for event in chosen] == ["web-0"]
+    name = chosen[0]["metadata"]["name"]
+    assert server.get(f"{path}/{name}") == chosen[0]
+    assert len(server.get("/api/v1/events", fieldSelector="type=Normal")["items"]) == 2
+    rows = server.call("GET", path, headers=TABLE).json()["rows"]
+    assert rows[0]["cells"][1:4] == ["Normal", "Made", "web"]
+
+
+def test_replicas_are_listed(server: local_api.Server) -> None:
+    server.post(server_set())
+    server.replicas.seen = [local_api.view("S5"), local_api.view("web-1-abcde", state="")]
+    listed = server.get(f"{SETS}/web/replicas")
+    assert [item["status"]["displayName"] for item in listed["items"]] == ["S5", "web-1-abcde"]
+    assert [item["status"]["ring"] for item in listed["items"]] == ["active", ""]
+
+
+def test_what_is_hardly_meant_is_warned_of(server: local_api.Server) -> None:
+    answer = server.post(server_set(balancer={}))
+    assert answer.status_code == 201
+    assert answer.headers["Warning"].startswith('299 - "spec.balancer: ')
+
+
+def test_health_is_told(server: local_api.Server) -> None:
+    assert [server.call("GET", p).status_code for p in ("/healthz", "/livez", "/readyz")] == [
+        200
+    ] * 3
+    server.replicas.ready = False
+    assert server.call("GET", "/readyz").status_code == 503
+    assert server.call("GET", "/livez").status_code == 200

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import Any
+
+from ringmaster_operator import conditions
+
+YES = conditions.Fact("Ready", status=True, reason="AllServe", message="3 serve")
+NO = conditions.Fact("Ready", status=False, reason="Starting", message="2 of 3")
+
+
+def merged(before: Any, fact: conditions.Fact, now: float) -> list[dict[str, Any]]:
+    return conditions.merged(before, [fact], generation=7, now=now)
+
+
+def test_a_condition_has_every_field_of_the_convention() -> None:
+    assert merged(None, YES, now=0) == [
+        {
+            "type": "Ready",
+            "status": "True",
+            "reason": "AllServe",
+            "message": "3 serve",
+            "lastTransitionTime": "1970-01-01T00:00:00Z",
+            "observedGeneration": 7,
+        }
+    ]
+
+
+def test_the_transition_time_moves_only_with_the_status() -> None:
+    first = merged(None, NO, now=0)
+    same = merged(first, conditions.Fact("Ready", status=False, reason="B", message="c"), now=60)
+    assert same[0]["lastTransitionTime"] == "1970-01-01T00:00:00Z"
+    assert merged(same, YES, now=60)[0]["lastTransitionTime"] == "1970-01-01T00:01:00Z"
+
+
+def test_conditions_of_others_stay_behind_ours() -> None:
+    foreign = {"type": "Cost", "status": "False", "anything": "else"}
+    assert merged([foreign], YES, now=0)[1:] == [foreign]
+
+
+def test_merging_twice_changes_nothing() -> None:
+    once = merged([{"type": "Cost", "status": "False"}], YES, now=0)
+    assert merged(once, YES, now=99) == once

@@ -1,0 +1,79 @@
+"""Places open, close, heal: what other tests of the planner leave unsaid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import planning
+from planning import NOW, V2
+from ringmaster_operator import memory, observed
+
+
+def wanted_places(value: memory.Memory) -> list[int]:
+    return sorted(o for o, place in value.places.items() if place.wanted)
+
+
+def test_a_place_that_was_closed_keeps_its_attempts() -> None:
+    before = memory.Memory(
+        places={0: memory.Place(attempt=6, wanted=False, due=False, seen=True, failures=4)}
+    )
+    made = planning.decide(planning.server_set(1), before=before).memory
+    assert (made.places[0].attempt, made.places[0].failures) == (7, 0)
+
+
+def test_a_closed_place_whose_old_replica_still_lives_is_not_free() -> None:
+    old = planning.replica(0, revision=V2)
+    places = {0: memory.Place(wanted=False, due=False, seen=True)}
+    made = planning.decide(planning.server_set(1), [old], before=memory.Memory(places=places))
+    assert wanted_places(made.memory) == [1]
+
+
+def test_a_replica_that_appears_on_a_closed_place_goes() -> None:
+    places = {0: memory.Place(wanted=False, due=False, tried_at=NOW - 3)}
+    late = planning.replica(0)
+    made = planning.decide(planning.server_set(0), [late], before=memory.Memory(places=places))
+    assert planning.lines(made) == ["remove r0-1: 0 wanted"]
+
+
+def test_one_that_hung_and_recovers_stays_and_its_successor_is_not_needed() -> None:
+    wanted = planning.server_set(1)
+    good = planning.replica(0)
+    before = planning.at_rest(wanted, [good])
+    hanging = replace(good, ready=False, ready_since=None, unready_since=NOW - 10)
+    begun = planning.decide(wanted, [hanging], before=before).memory
+    successor = planning.unready(0, attempt=2, name="successor", created_at=NOW)
+    made = planning.decide(wanted, [good, successor], before=begun)
+    assert planning.lines(made) == ["remove successor: r0-1 serves in its place"]
+
+
+def test_of_several_that_hang_as_many_get_a_successor_beside_as_there_is_surge() -> None:
+    wanted = planning.server_set(3)
+    good = [planning.replica(o) for o in range(3)]
+    before = planning.at_rest(wanted, good)
+    hanging = [replace(r, ready=False, ready_since=None, unready_since=NOW - 10) for r in good]
+    made = planning.decide(wanted, hanging, before=before)
+    created = [line for line in planning.lines(made) if line.startswith("create")]
+    removed = [line for line in planning.lines(made) if line.startswith("remove")]
+    assert len(created) == 1
+    assert removed == ["remove r1-1: not ready for too long"]  # one at a time without surge
+
+
+def test_a_lost_memory_replaces_what_failed_and_does_not_wait_for_what_is_going() -> None:
+    going = planning.replica(5, phase=observed.Phase.TERMINATING)
+    made = planning.decide(planning.server_set(2), [planning.failed(1), going])
+    assert wanted_places(made.memory) == [0, 1]
+    assert made.memory.places[1].reason is observed.Reason.EMERGENCY
+
+
+def test_a_name_in_use_is_not_given_again_whatever_its_case() -> None:
+    going = planning.replica(0, name="s5", phase=observed.Phase.TERMINATING)
+    wanted = planning.server_set(2, names=["S5"])
+    made = planning.decide(wanted, [going])
+    assert "S5" not in str(made)
+    assert made.used_names == ()  # still asked for, once the old one is gone
+
+
+def test_scaling_to_the_same_number_with_gaps_changes_nothing() -> None:
+    replicas = [planning.replica(o) for o in (1, 4, 7)]
+    before = planning.at_rest(planning.server_set(3), replicas)
+    assert str(planning.decide(planning.server_set(3), replicas, before=before)) == ""

@@ -1,0 +1,68 @@
+"""What may be wrong with a pod template, each fault with its path."""
+
+from __future__ import annotations
+
+import pytest
+from serversets import changed, faults
+
+FIRST = "spec.template.spec.containers.0"
+PROBE = f"{FIRST}.readinessProbe"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where"),
+    [
+        (f"{FIRST}.name", ..., "name"),
+        (f"{FIRST}.image", 3, "image"),
+        (f"{FIRST}.imagePullPolicy", "Sometimes", "imagePullPolicy"),
+        (f"{FIRST}.command", "ringmaster-server", "command"),
+        (f"{FIRST}.args", [1], "args[0]"),
+        (f"{FIRST}.env", [{"name": "A", "value": 1}], "env[0].value"),
+        (f"{FIRST}.ports", [{"containerPort": 0}], "ports[0].containerPort"),
+        (f"{FIRST}.ports", [{"containerPort": "80"}], "ports[0].containerPort"),
+        (
+            f"{FIRST}.ports",
+            [{"containerPort": 1, "name": "http"}, {"containerPort": 2, "name": "http"}],
+            "ports[1].name",
+        ),
+        (f"{FIRST}.resources", {"limits": {"cpu": "much"}}, "resources.limits.cpu"),
+        (f"{FIRST}.resources", {"requests": {"memory": "-1Mi"}}, "resources.requests.memory"),
+        (PROBE, {"periodSeconds": 1}, "readinessProbe"),
+        (PROBE, {"exec": {"command": ["a"]}, "tcpSocket": {"port": 1}}, "readinessProbe"),
+        (PROBE, {"exec": {"command": []}}, "readinessProbe.exec.command"),
+        (PROBE, {"tcpSocket": {"port": "htpp"}}, "readinessProbe.tcpSocket.port"),
+        (PROBE, {"tcpSocket": {"port": 70_000}}, "readinessProbe.tcpSocket.port"),
+        (f"{PROBE}.timeoutSeconds", 0, "readinessProbe.timeoutSeconds"),
+    ],
+)
+def test_a_fault_of_the_first_container_has_its_path(path: str, value: object, where: str) -> None:
+    (found,) = faults(changed((path, value)))
+    assert found.split(": ")[0] == f"spec.template.spec.containers[0].{where}"
+
+
+def test_containers_have_different_names() -> None:
+    container = {"name": "server", "image": "a"}
+    document = changed(("spec.template.spec.containers", [container, container]))
+    assert faults(document) == [
+        'spec.template.spec.containers[1].name: must be unique: "server" is there already'
+    ]
+
+
+def test_an_entry_at_fault_moves_no_other() -> None:
+    containers = [7, {"image": "a"}, {"name": "b", "ports": [{}, {"containerPort": True}]}]
+    assert [
+        fault.split(": ")[0].removeprefix("spec.template.spec.containers")
+        for fault in faults(changed(("spec.template.spec.containers", containers)))
+    ] == ["[0]", "[1].name", "[2].ports[0].containerPort", "[2].ports[1].containerPort"]
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        {"grpc": {"port": 1}},
+        {"tcpSocket": {"port": "http"}},
+        {"httpGet": {"port": 5000, "host": "example.org"}},
+    ],
+)
+def test_what_only_a_cluster_honours_is_no_fault_of_the_spec(probe: dict[str, object]) -> None:
+    assert faults(changed((PROBE, probe))) == []

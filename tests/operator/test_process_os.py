@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import psutil
+import pytest
+import stack
+from ringmaster_operator import errors
+from ringmaster_operator.runtimes import process_os
+
+
+@pytest.fixture(params=["linux", "somewhere else"])
+def platform(request, monkeypatch):
+    monkeypatch.setattr(sys, "platform", request.param)
+
+
+@pytest.fixture
+def child():
+    process = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_mark_stays_the_same_and_differs_between_processes(platform, child):
+    mine, its = process_os.mark(os.getpid()), process_os.mark(child.pid)
+
+    assert mine == process_os.mark(os.getpid())
+    assert mine != its
+    assert process_os.alive(child.pid, its)
+
+
+def test_a_zombie_and_one_that_never_was_have_no_mark(platform, child):
+    child.kill()
+    stack.eventually(
+        lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE, what="a zombie"
+    )
+
+    assert process_os.mark(child.pid) is None
+    assert process_os.mark(2**22 + 1) is None
+
+
+def test_a_name_full_of_brackets_does_not_confuse_the_mark(tmp_path):
+    program = tmp_path / ") Z 1 2) ("
+    program.symlink_to(sys.executable)
+    with subprocess.Popen([program, "-S", "-c", "input()"], stdin=subprocess.PIPE) as odd:
+        assert process_os.mark(odd.pid)
+        odd.kill()
+
+
+def test_a_signal_for_an_earlier_process_is_not_sent(child):
+    assert process_os.signal_group(child.pid, "an earlier one", signal.SIGKILL) is False
+    assert child.poll() is None
+
+
+def test_a_free_port_is_free_and_outside_of_the_range_of_outgoing_connections():
+    port = process_os.free_port(lambda _port: False)
+
+    assert 20_000 <= port < 32_768
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))
+
+
+def test_ports_that_are_given_or_bound_are_not_given_again():
+    free = process_os.free_port(lambda _port: False)
+    taken = socket.create_server(("127.0.0.1", free))
+    with taken, pytest.raises(errors.RetryLater, match="no free port"):
+        process_os.free_port(lambda port: port != free)
+    with pytest.raises(errors.RetryLater, match="no free port"):
+        process_os.free_port(lambda _port: True)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "exited with code 0"),
+        (3, "exited with code 3"),
+        (-9, "killed by SIGKILL"),
+        (-250, "killed by signal 250"),
+        (None, "exited"),
+    ],
+)
+def test_an_exit_status_is_told_in_words(code, words):
+    assert process_os.describe_exit(code) == words

@@ -1,0 +1,95 @@
+"""explain, plan and picture as a user types them, against a scripted balancer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import http_balancer
+import pytest
+import simulation
+import yaml
+from ringmaster_operator import cli
+
+SIDE = {"scheme": "hrw", "hash": "xxh3", "slots": 65_536}
+TOLD: dict[str, Any] = {
+    "exact": True,
+    "moved": 0.2475,
+    "needless": 0.0,
+    "ring": {"before": {**SIDE, "members": 3}, "after": {**SIDE, "members": 4}},
+    "members": [{"id": "web-3", "before": 0.0, "after": 0.2475}],
+    "moves": [{"from": "web-0", "to": "web-3", "share": 0.08}],
+    "traffic": None,
+}
+
+
+@pytest.fixture
+def balancer():
+    with http_balancer.HttpBalancer().running() as running:
+        yield running
+
+
+@pytest.fixture
+def where(tmp_path: Path, balancer: http_balancer.HttpBalancer) -> tuple[str, ...]:
+    (tmp_path / "token").write_text("secret\n")
+    return ("--balancer", balancer.url, "--state-dir", str(tmp_path))
+
+
+def run(*words: str, text: str | None = None) -> click.testing.Result:
+    return click.testing.CliRunner().invoke(cli.main, list(words), input=text)
+
+
+def answer(**body: Any) -> tuple[int, bytes, dict[str, str]]:
+    return 200, json.dumps(body).encode(), {}
+
+
+def test_explain_shows_the_way_of_a_key(balancer, where) -> None:
+    balancer.answers["GET"] = answer(key="k", replica="web-1-x", member="web-1")
+    words = ("explain", "--key", "k", *where)
+    assert run(*words).output.startswith("'k' goes to web-1-x (member web-1)")
+    assert '"replica": "web-1-x"' in run(*words, "-o", "json").output
+
+
+def test_plan_reads_a_manifest_and_says_what_would_move(balancer, where) -> None:
+    balancer.answers["POST"] = answer(**TOLD)
+    manifest = yaml.safe_dump(simulation.document(4))
+    done = run("plan", "-f", "-", *where, text=manifest)
+    assert done.exit_code == 0
+    assert "moves 24.75 % of the key space" in done.output
+    assert balancer.asked == ["GET /v1/rings/default/web", "POST /v1/rings/default/web/plan"]
+    assert json.loads(run("plan", "-f", "-", "-o", "json", *where, text=manifest).output) == TOLD
+
+
+def test_plan_is_of_one_right_manifest(balancer, where) -> None:
+    two = yaml.safe_dump_all([simulation.document(1), simulation.document(2)])
+    assert "holds 2 ServerSets" in run("plan", "-f", "-", *where, text=two).stderr
+    wrong = yaml.safe_dump(simulation.document(-1))
+    done = run("plan", "-f", "-", *where, text=wrong)
+    assert (done.exit_code, "spec.replicas" in done.stderr) == (1, True)
+    assert balancer.asked == []
+
+
+def test_a_refused_hash_is_one_line_and_exit_1(balancer, where) -> None:
+    refused = json.dumps({"reason": "HashRefused", "message": "reaches 87 of 512 slots"})
+    balancer.answers["POST"] = (422, refused.encode(), {})
+    manifest = yaml.safe_dump(simulation.document(3, ring={"hash": "m:H"}))
+    done = run("plan", "-f", "-", *where, text=manifest)
+    assert done.exit_code == 1
+    assert done.stderr == "Error from server (HashRefused): reaches 87 of 512 slots\n"
+
+
+def test_a_picture_goes_to_a_file_or_to_standard_output(balancer, where, tmp_path) -> None:
+    balancer.answers["GET"] = (200, b"<svg/>", {})
+    path = tmp_path / "ring.svg"
+    done = run("picture", "-o", str(path), *where)
+    assert (done.exit_code, path.read_text()) == (0, "<svg/>\n")
+    assert run("picture", "--part", "change", *where).output == "<svg/>\n"
+    assert balancer.asked == ["GET /picture/sheet.svg", "GET /picture/change.svg"]
+
+
+def test_no_picture_is_said(balancer, where) -> None:
+    balancer.answers["GET"] = (200, b"", {})
+    assert "has not changed yet" in run("picture", "--part", "change", *where).stderr
+    assert run("picture", *where).exit_code == 1

@@ -1,0 +1,280 @@
+"""Real sockets for the data plane's tests: scripted upstreams, raw clients, and a stand of both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvloop
+from ringmaster_balancer import members, proxy, table
+
+PATIENCE = 10.0  # s; long enough for the noisiest machine, and only ever waited for in a failure
+
+
+def run(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a test on the loop that the workers use; nothing may go wrong unseen."""
+    faults: list[dict[str, Any]] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        await asyncio.wait_for(coroutine, PATIENCE * 3)
+
+    uvloop.run(watched())
+    assert not faults, faults
+
+
+class Peer:
+    """One connection, read and written by hand; `received` is every byte that came."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.received = b""
+
+    async def head(self) -> bytes:
+        """Up to and with the next empty line; b"" at the end."""
+        try:
+            data = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        except asyncio.IncompleteReadError as error:
+            data = error.partial
+        except ConnectionError:
+            data = b""
+        self.received += data
+        return data
+
+    async def exactly(self, count: int) -> bytes:
+        data = await asyncio.wait_for(self.reader.readexactly(count), PATIENCE)
+        self.received += data
+        return data
+
+    async def until(self, mark: bytes) -> bytes:
+        data = await asyncio.wait_for(self.reader.readuntil(mark), PATIENCE)
+        self.received += data
+        return data
+
+    async def rest(self) -> bytes:
+        """All until the end; a reset raises ConnectionError."""
+        data = await asyncio.wait_for(self.reader.read(-1), PATIENCE)
+        self.received += data
+        return data
+
+    async def response(self) -> tuple[int, dict[str, str], bytes]:
+        """Status, fields (lower-case names) and body of the next response."""
+        lines = (await self.head()).decode("latin-1").split("\r\n")
+        if len(lines) < 3:
+            raise ConnectionError(f"no response but {lines}")
+        fields = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:-2])}
+        status = int(lines[0].split(" ")[1])
+        if fields.get("transfer-encoding") == "chunked":
+            body = await self._chunks()
+        elif "content-length" in fields:
+            body = await self.exactly(int(fields["content-length"]))
+        else:
+            body = b"" if status in (204, 304) or status < 200 else await self.rest()
+        return status, fields, body
+
+    async def _chunks(self) -> bytes:
+        body = b""
+        while size := int(await self.until(b"\r\n"), 16):
+            body += await self.exactly(size)
+            assert await self.exactly(2) == b"\r\n"
+        assert await self.exactly(2) == b"\r\n"
+        return body
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    def reset(self) -> None:
+        """Close with RST."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+
+Play = Callable[[Peer], Awaitable[None]]
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def answering(response: bytes = OK) -> Play:
+    """Answers every bodiless request with the same bytes."""
+
+    async def play(peer: Peer) -> None:
+        while await peer.head():
+            peer.send(response)
+
+    return play
+
+
+class Upstream:
+    """A server on a free port whose connections follow a play; `peers` are all it ever had."""
+
+    def __init__(self, play: Play) -> None:
+        self.play = play
+        self.peers: list[Peer] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def received(self) -> bytes:
+        return b"".join(peer.received for peer in self.peers)
+
+    @property
+    def requests(self) -> int:
+        return self.received.count(b" HTTP/1.1\r\n")
+
+    async def start(self) -> Upstream:
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
+        return self
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = Peer(reader, writer)
+        self.peers.append(peer)
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        try:
+            await self.play(peer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        except RuntimeError:  # uvloop's for a write after our own reset
+            assert writer.transport.is_closing()
+        finally:
+            self.tasks.discard(task)
+            writer.close()
+
+    async def stop(self, *, reset: bool = True) -> None:
+        """As if killed: no listener, every connection reset."""
+        self.server.close()
+        for peer in self.peers:
+            if reset and not peer.writer.transport.is_closing():
+                peer.reset()
+        for task in [*self.tasks]:
+            task.cancel()
+        await asyncio.sleep(0)
+
+
+@dataclass
+class Stand:
+    """A data plane, its upstreams by member id, and what it called back."""
+
+    plane: proxy.DataPlane
+    port: int
+    upstreams: dict[str, Upstream]
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    sock: socket.socket | None = None
+    clients: list[Peer] = field(default_factory=list)
+    generation: int = 0
+    proxy: members.Proxy = field(default_factory=members.Proxy)
+    ring: members.Ring = field(default_factory=members.Ring)
+
+    async def connect(self, **options: Any) -> Peer:
+        client = Peer(*await asyncio.open_connection("127.0.0.1", self.port, **options))
+        self.clients.append(client)
+        return client
+
+    async def get(self, path: str = "/", key: str = "k") -> tuple[int, dict[str, str], bytes]:
+        """One GET on a connection of its own."""
+        client = await self.connect()
+        client.send(get(path, key=key))
+        try:
+            return await client.response()
+        finally:
+            await client.close()
+
+    def install(
+        self,
+        states: dict[str, members.State] | None = None,
+        addresses: dict[str, str] | None = None,
+        replicas: dict[str, str] | None = None,
+    ) -> None:
+        """Push a membership; who is not named in `states` is active."""
+        self.generation += 1
+        entries = tuple(
+            members.Member(
+                id=name,
+                replica=(replicas or {}).get(name, f"{name}-r"),
+                address=(addresses or {}).get(name, upstream.address),
+                state=(states or {}).get(name, members.State.ACTIVE),
+            )
+            for name, upstream in self.upstreams.items()
+        )
+        membership = members.Membership(
+            epoch=1,
+            generation=self.generation,
+            uid="u",
+            replicas=len(entries),
+            ring=self.ring,
+            proxy=self.proxy,
+            members=entries,
+        )
+        ids = [(name, 100) for name in self.upstreams]
+        self.plane.install(membership, table.compile(self.ring, ids))
+
+    def owner(self, key: str) -> str:
+        """The id of the member that a key belongs to."""
+        return self.order(key)[0]
+
+    def order(self, key: str) -> list[str]:
+        """All ids in the order of a key's candidates."""
+        assert self.plane.snapshot is not None
+        compiled = self.plane.snapshot.table
+        return [compiled.ids[index] for index in compiled.more(compiled.slot_of(key.encode()))]
+
+    def key_of(self, member: str) -> str:
+        """A key that belongs to this member."""
+        return next(key for n in range(10_000) if self.owner(key := f"k{n}") == member)
+
+
+@contextlib.asynccontextmanager
+async def stand(
+    *plays: Play,
+    settings: proxy.Settings | None = None,
+    rules: dict[str, Any] | None = None,
+    ring: members.Ring | None = None,
+    install: bool = True,
+) -> AsyncIterator[Stand]:
+    """A data plane before an upstream for each play, `web-0` and so on."""
+    failures: list[tuple[str, str]] = []
+    plane = proxy.DataPlane(settings, on_failure=lambda *failure: failures.append(failure))
+    upstreams = {f"web-{n}": await Upstream(play).start() for n, play in enumerate(plays)}
+    sock = socket.create_server(("127.0.0.1", 0))
+    it = Stand(plane, sock.getsockname()[1], upstreams, failures, sock)
+    it.proxy = members.Proxy.model_validate(rules or {})
+    it.ring = ring or members.Ring(slots=4096)
+    if install:
+        it.install()
+    await plane.listen(sock)
+    try:
+        yield it
+    finally:
+        for client in it.clients:
+            client.writer.close()
+        await plane.drain(1.0)
+        sock.close()
+        for upstream in upstreams.values():
+            await upstream.stop()
+
+
+def get(path: str = "/", key: str | None = "k", extra: Sequence[str] = ()) -> bytes:
+    lines = [f"GET {path} HTTP/1.1", "Host: lb.test"]
+    if key is not None:
+        lines.append(f"X-Request-Id: {key}")
+    return "\r\n".join([*lines, *extra, "", ""]).encode()
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until it does; fails after PATIENCE."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - what it waits for knows no event
+            await asyncio.sleep(0.005)
