@@ -68,8 +68,8 @@ image-%:
 
 .PHONY: manifests
 manifests: $(RUN_STAMP)  ## the definition of the kind, generated from the model
-	$(BIN)/python -m ringmaster_operator.crd > manifests/crd.yaml
-	$(BIN)/python -m ringmaster_operator.crd --no-cel > manifests/overlays/kube-1.20/crd.yaml
+	$(BIN)/python -m ringmaster_operator.spec.crd > manifests/crd.yaml
+	$(BIN)/python -m ringmaster_operator.spec.crd --no-cel > manifests/overlays/kube-1.20/crd.yaml
 
 .PHONY: deploy
 deploy:  ## onto the cluster that kubectl talks to: NAMESPACE=default IMAGES=registry/path IMAGE_TAG=...

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import uhashring
-from ringmaster_balancer import comparison, members, table
-from ringmaster_balancer.ring import samples
+from ringmaster_balancer import members
+from ringmaster_balancer.ring import comparison, samples, table
 
 MARKS = ("<!-- make ring-comparison: begin -->", "<!-- make ring-comparison: end -->")
 KEYS = samples.uuids(20_000)

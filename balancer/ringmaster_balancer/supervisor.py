@@ -213,7 +213,7 @@ def _roles(
         workers_fd=listeners.workers.fileno(),
         lab_fd=listeners.lab.fileno(),
     )
-    roles = [Role(name="control", module="ringmaster_balancer.control", child=control)]
+    roles = [Role(name="control", module="ringmaster_balancer.control.process", child=control)]
     for index, sock in enumerate(listeners.data):
         child = settings_.Child(
             settings=settings,
@@ -222,7 +222,9 @@ def _roles(
             data_fd=sock.fileno(),
             index=index,
         )
-        roles.append(Role(name=f"worker-{index}", module="ringmaster_balancer.worker", child=child))
+        roles.append(
+            Role(name=f"worker-{index}", module="ringmaster_balancer.dataplane.worker", child=child)
+        )
     return roles
 
 

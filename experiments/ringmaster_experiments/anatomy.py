@@ -9,8 +9,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ringmaster_balancer import table
-from ringmaster_balancer.ring import classic, scheme
+from ringmaster_balancer.ring import classic, scheme, table
 
 from ringmaster_experiments import rings
 

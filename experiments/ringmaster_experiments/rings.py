@@ -10,7 +10,8 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ringmaster_balancer import members, table
+from ringmaster_balancer import members
+from ringmaster_balancer.ring import table
 
 WEIGHT = 100  # every member's, as the operator announces them
 

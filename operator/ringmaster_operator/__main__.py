@@ -22,7 +22,6 @@ import structlog
 
 import ringmaster_operator
 from ringmaster_operator import (
-    access,
     announce,
     api,
     errors,
@@ -32,12 +31,12 @@ from ringmaster_operator import (
     naming,
     reconcile,
     spec,
-    specfiles,
     statedir,
-    views,
-    watchlog,
 )
+from ringmaster_operator.api import access, views
 from ringmaster_operator.runtimes import choice
+from ringmaster_operator.store import watchlog
+from ringmaster_operator.up import specfiles
 
 POLL_SECONDS = 0.1  # how soon a signal or a fence is acted upon
 FILES_SECONDS = 1.0  # how soon a changed spec file is

@@ -24,10 +24,9 @@ from ringmaster_operator import (
     reconcile,
     spec,
     statedir,
-    views,
     workqueue,
 )
-from ringmaster_operator.api import cluster_app, serving
+from ringmaster_operator.api import cluster_app, serving, views
 from ringmaster_operator.kube import balancers, client, events, leases, memos, records
 from ringmaster_operator.runtimes import kubernetes
 

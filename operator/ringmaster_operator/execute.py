@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ringmaster_operator import actions, draft, errors, memory, observed
+from ringmaster_operator import errors, memory, observed
+from ringmaster_operator.plan import actions, draft
 
 if TYPE_CHECKING:
     from ringmaster_operator import ports

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ringmaster_operator import memory, naming, observed, sections, spec
+from ringmaster_operator import memory, naming, observed, spec
+from ringmaster_operator.spec import sections
 
 Ids = Callable[[spec.ServerSet], tuple[str, ...]]
 Ask = Callable[[dict[str, Any]], Sequence[observed.Judgement]]

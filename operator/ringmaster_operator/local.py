@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ringmaster_operator import errors, memory, observed, statedir, store, views
+from ringmaster_operator import errors, memory, observed, statedir, store
+from ringmaster_operator.api import views
 from ringmaster_operator.runtimes import choice
 
 _POLL = 0.05

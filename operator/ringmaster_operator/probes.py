@@ -18,7 +18,8 @@ from urllib import parse
 from ringmaster_operator import readiness
 
 if TYPE_CHECKING:
-    from ringmaster_operator import background, pod
+    from ringmaster_operator import background
+    from ringmaster_operator.spec import pod
 
 # Runs a command inside a replica; true if it exits 0 within so many seconds.
 Executor = Callable[[tuple[str, ...], float], Awaitable[bool]]

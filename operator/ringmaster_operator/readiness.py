@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ringmaster_operator import pod
+    from ringmaster_operator.spec import pod
 
 # Seconds between probes of a replica that was never ready, while it is young.
 FIRST_DELAY = 0.1

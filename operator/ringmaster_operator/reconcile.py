@@ -16,8 +16,6 @@ from typing import Any
 import structlog
 
 from ringmaster_operator import (
-    actions,
-    births,
     errors,
     execute,
     holding,
@@ -30,6 +28,7 @@ from ringmaster_operator import (
     spec,
     status,
 )
+from ringmaster_operator.plan import actions, births
 
 FAILED_SECONDS = 1.0  # after a call to the runtime that failed
 AT_ONCE_SECONDS = 0.02  # something changed just now: look again

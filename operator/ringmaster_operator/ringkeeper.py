@@ -10,16 +10,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ringmaster_operator import (
-    actions,
-    errors,
-    holding,
-    memory,
-    observed,
-    ports,
-    spec,
-    status,
-)
+from ringmaster_operator import errors, holding, memory, observed, ports, spec, status
+from ringmaster_operator.plan import actions
 
 PUSH_SECONDS = 10.0  # how often an unchanged membership is pushed again
 RETRY_SECONDS = 0.5  # after a push that a live balancer did not take; doubles up to PUSH_SECONDS

@@ -13,17 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ringmaster_operator import (
-    conditions,
-    holding,
-    memory,
-    naming,
-    observed,
-    revisions,
-    roster,
-    spec,
-    world,
-)
+from ringmaster_operator import conditions, holding, memory, naming, observed, spec
+from ringmaster_operator.plan import revisions, roster, world
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ import ringmaster_operator
 import yaml
 from ringmaster_balancer import __main__ as balancer
 from ringmaster_operator import __main__ as operator
-from ringmaster_operator import crd, naming
+from ringmaster_operator import naming
+from ringmaster_operator.spec import crd
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"

@@ -9,8 +9,10 @@ import pytest
 import serversets
 from hypothesis import strategies as st
 from ringmaster_balancer import errors as balancer_errors
-from ringmaster_balancer import members, table
-from ringmaster_operator import ring_rules, sections, spec
+from ringmaster_balancer import members
+from ringmaster_balancer.ring import table
+from ringmaster_operator import spec
+from ringmaster_operator.spec import ring_rules, sections
 
 
 def shape_of(model: Any) -> Any:

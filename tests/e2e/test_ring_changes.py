@@ -6,8 +6,9 @@ import balancer_process as balancers
 import own_hashes
 import pytest
 import requests
-from ringmaster_balancer import codes, table
+from ringmaster_balancer import codes
 from ringmaster_balancer import members as wire
+from ringmaster_balancer.ring import table
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import planning
 import pytest
 from fake_runtime import FakeRuntime
 from planning import NOW
-from ringmaster_operator import actions, errors, execute, memory, observed
+from ringmaster_operator import errors, execute, memory, observed
+from ringmaster_operator.plan import actions
 from virtual_clock import InlineExecutor, VirtualClock
 
 

@@ -17,7 +17,8 @@ import psutil
 import pytest
 import requests
 import yaml
-from ringmaster_operator import shutdown, statedir, store
+from ringmaster_operator import statedir, store
+from ringmaster_operator.up import shutdown
 
 SLEEP = "import time; time.sleep(600)"
 

@@ -10,7 +10,8 @@ import time
 
 import pytest
 import stack
-from ringmaster_operator import background, pod, probes, readiness
+from ringmaster_operator import background, probes, readiness
+from ringmaster_operator.spec import pod
 
 
 async def never(_command, _seconds):

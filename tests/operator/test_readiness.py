@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from ringmaster_operator import pod, readiness
+from ringmaster_operator import readiness
+from ringmaster_operator.spec import pod
 
 PROBES = st.builds(
     pod.Probe,

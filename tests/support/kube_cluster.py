@@ -18,7 +18,7 @@ import containers
 import engines
 import wire
 import yaml
-from ringmaster_operator import crd
+from ringmaster_operator.spec import crd
 
 T = TypeVar("T")
 # A signal that each runtime's replicas end by at once: nothing lingers when a test ends.

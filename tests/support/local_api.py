@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from ringmaster_operator import api, certificates, errors, observed, store, views
+from ringmaster_operator import api, errors, observed, store
+from ringmaster_operator.api import certificates, views
 
 SETS = "/apis/ringmaster.dev/v1alpha1/namespaces/default/serversets"
 MERGE = {"Content-Type": "application/merge-patch+json"}

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvloop
-from ringmaster_balancer import members, proxy, table
+from ringmaster_balancer import members
+from ringmaster_balancer.dataplane import proxy
+from ringmaster_balancer.ring import table
 
 PATIENCE = 10.0  # s; long enough for the noisiest machine, and only ever waited for in a failure
 

@@ -6,7 +6,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from ringmaster_operator import errors, manifest, spec
+from ringmaster_operator import errors, spec
+from ringmaster_operator.spec import manifest
 
 ROOT = Path(__file__).parents[2]
 

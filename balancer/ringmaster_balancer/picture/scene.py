@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ringmaster_balancer import members
-from ringmaster_balancer import table as tables
+from ringmaster_balancer.ring import table as tables
 
 # Distinct for most eyes, none of them the red of an alarm.
 _PALETTE = (

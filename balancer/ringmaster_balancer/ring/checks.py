@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ringmaster_balancer import errors, hashing
-from ringmaster_balancer.ring import classic, custom, samples, scheme
+from ringmaster_balancer import errors
+from ringmaster_balancer.ring import classic, custom, hashing, samples, scheme
 
 # Of what chance reaches; of 16,384 keys on 65,536 slots the deviation of chance is 0.3 %.
 REACH = 0.98

@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ringmaster_balancer import hashing
-from ringmaster_balancer.ring import circle, scheme
+from ringmaster_balancer.ring import circle, hashing, scheme
 
 DEFAULT_SLOTS = 512
 DEFAULT_POINTS = 9

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ringmaster_balancer import errors, hashing
-from ringmaster_balancer.ring import classic
+from ringmaster_balancer import errors
+from ringmaster_balancer.ring import classic, hashing
 
 _REFERENCE = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)", re.ASCII)
 

@@ -10,8 +10,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ringmaster_balancer import hashing
-from ringmaster_balancer.ring import circle, custom, scheme
+from ringmaster_balancer.ring import circle, custom, hashing, scheme
 
 DEFAULT_SLOTS = 65_536
 

@@ -15,8 +15,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ringmaster_balancer import hashing
-from ringmaster_balancer.ring import scheme
+from ringmaster_balancer.ring import hashing, scheme
 
 DEFAULT_SLOTS = 65_536
 TWO_TO_MINUS_64 = 2.0**-64

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ringmaster_balancer import hashing
-from ringmaster_balancer.ring import hrw, scheme
+from ringmaster_balancer.ring import hashing, hrw, scheme
 
 _Losses = NDArray[np.uint64]
 _Indices = NDArray[np.int64]

@@ -13,8 +13,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ringmaster_balancer import hashing
-from ringmaster_balancer.ring import circle, scheme
+from ringmaster_balancer.ring import circle, hashing, scheme
 
 DEFAULT_SLOTS = 65_537  # the paper's small table
 

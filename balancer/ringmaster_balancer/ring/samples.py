@@ -9,7 +9,7 @@ import types
 import uuid
 from collections.abc import Callable, Mapping
 
-from ringmaster_balancer import hashing
+from ringmaster_balancer.ring import hashing
 
 COUNT = 16_384  # of each kind
 _SECTIONS = ("products", "users", "articles", "images")

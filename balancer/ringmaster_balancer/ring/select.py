@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from ringmaster_balancer import errors, hashing, members
-from ringmaster_balancer.ring import classic, custom, filled, hrw, ketama, maglev, scheme
+from ringmaster_balancer import errors, members
+from ringmaster_balancer.ring import classic, custom, filled, hashing, hrw, ketama, maglev, scheme
 
 _SLOTS = "ring.slots"
 _HASH = "ring.hash"

@@ -10,8 +10,9 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ringmaster_operator import errors, naming, shape, spec
+from ringmaster_operator import errors, naming, spec
 from ringmaster_operator.api import problems
+from ringmaster_operator.spec import shape
 
 Document = dict[str, Any]
 _MAX_DEPTH = 100  # a pod template has about 15 levels

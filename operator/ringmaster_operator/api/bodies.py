@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from ringmaster_operator import errors, manifest
+from ringmaster_operator import errors
 from ringmaster_operator.api import problems
+from ringmaster_operator.spec import manifest
 
 JSON = "application/json"
 YAML = "application/yaml"

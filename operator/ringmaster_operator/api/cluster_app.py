@@ -12,8 +12,7 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ringmaster_operator import lab
-from ringmaster_operator.api import bodies, guard, lab_routes
+from ringmaster_operator.api import bodies, guard, lab, lab_routes
 
 
 def make_app(

@@ -9,8 +9,9 @@ import platform
 from typing import Any
 
 import ringmaster_operator
-from ringmaster_operator import crd, naming
+from ringmaster_operator import naming
 from ringmaster_operator.api import tables
+from ringmaster_operator.spec import crd
 
 Document = dict[str, Any]
 

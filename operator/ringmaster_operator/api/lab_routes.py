@@ -14,8 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
-from ringmaster_operator import errors, lab, views
-from ringmaster_operator.api import bodies, problems, wakeups
+from ringmaster_operator import errors
+from ringmaster_operator.api import bodies, lab, problems, views, wakeups
 
 Document = dict[str, Any]
 Replicas = Callable[[str, str], Sequence[views.ReplicaView]]

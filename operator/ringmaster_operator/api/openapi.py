@@ -11,8 +11,9 @@ import hashlib
 import json
 from typing import Any
 
-from ringmaster_operator import crd, naming
+from ringmaster_operator import naming
 from ringmaster_operator.api import bodies, patches
+from ringmaster_operator.spec import crd
 
 Document = dict[str, Any]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ringmaster_operator import errors, naming, watchlog
+from ringmaster_operator import errors, naming
+from ringmaster_operator.store import watchlog
 
 _REASONS = {
     400: "BadRequest",

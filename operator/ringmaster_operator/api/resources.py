@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ringmaster_operator import errors, naming, store, stored, views
+from ringmaster_operator import errors, naming, store
 from ringmaster_operator.api import (
     admission,
     answers,
@@ -22,8 +22,10 @@ from ringmaster_operator.api import (
     patches,
     problems,
     scales,
+    views,
     watches,
 )
+from ringmaster_operator.store import stored
 
 Document = dict[str, Any]
 Change = Callable[[Document], Document]

@@ -13,8 +13,9 @@ from typing import Any
 
 from aiohttp import web
 
-from ringmaster_operator import store, watchlog
+from ringmaster_operator import store
 from ringmaster_operator.api import answers, problems, selectors, wakeups
+from ringmaster_operator.store import watchlog
 
 Document = dict[str, Any]
 BOOKMARK_SECONDS = 60.0  # as Kubernetes; also what finds clients that went without a word

@@ -14,8 +14,9 @@ from typing import Any
 
 import structlog
 
-from ringmaster_operator import errors, observed, recorded
+from ringmaster_operator import errors, observed
 from ringmaster_operator.kube import client, paths
+from ringmaster_operator.store import recorded
 
 _LONGEST_QUEUE = 1_000
 _LONGEST_MESSAGE = 1_024  # core/v1 Event's own limit

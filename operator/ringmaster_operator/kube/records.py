@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ringmaster_operator import errors, memory, naming, observed, stored
+from ringmaster_operator import errors, memory, naming, observed
 from ringmaster_operator.kube import client, memos, merges, paths, revisions
+from ringmaster_operator.store import stored
 
 Document = dict[str, Any]
 

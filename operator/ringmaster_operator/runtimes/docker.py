@@ -18,16 +18,7 @@ from typing import Any
 
 import structlog
 
-from ringmaster_operator import (
-    background,
-    errors,
-    naming,
-    observed,
-    ports,
-    probes,
-    readiness,
-    spec,
-)
+from ringmaster_operator import background, errors, naming, observed, ports, probes, readiness, spec
 from ringmaster_operator.runtimes import (
     docker_engine,
     docker_events,

@@ -14,9 +14,10 @@ from typing import Any
 
 import structlog
 
-from ringmaster_operator import errors, naming, observed, ports, spec, syntax
+from ringmaster_operator import errors, naming, observed, ports, spec
 from ringmaster_operator.kube import client, paths
 from ringmaster_operator.runtimes import kubernetes_claims, kubernetes_pods
+from ringmaster_operator.spec import syntax
 
 Pod = kubernetes_pods.Pod
 

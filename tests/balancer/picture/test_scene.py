@@ -6,8 +6,9 @@ import math
 from collections import Counter
 
 import pytest
-from ringmaster_balancer import members, table
+from ringmaster_balancer import members
 from ringmaster_balancer.picture import scene
+from ringmaster_balancer.ring import table
 
 RINGS = [
     {},

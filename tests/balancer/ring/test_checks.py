@@ -7,8 +7,7 @@ import random
 import zlib
 
 import pytest
-from ringmaster_balancer import hashing
-from ringmaster_balancer.ring import checks, classic, custom
+from ringmaster_balancer.ring import checks, classic, custom, hashing
 
 CALLS = itertools.count()
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ringmaster_balancer import errors, hashing, members, table
-from ringmaster_balancer.ring import classic, scheme
+from ringmaster_balancer import errors, members
+from ringmaster_balancer.ring import classic, hashing, scheme, table
 
 
 def ring(count: int, **settings: Any) -> table.Table:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ringmaster_balancer import errors, hashing
-from ringmaster_balancer.ring import classic, custom, scheme
+from ringmaster_balancer import errors
+from ringmaster_balancer.ring import classic, custom, hashing, scheme
 
 
 def code(kind, **fields):

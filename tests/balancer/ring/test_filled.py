@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import own_hashes
 import pytest
-from ringmaster_balancer import codes, errors, members, table
-from ringmaster_balancer.ring import custom
+from ringmaster_balancer import codes, errors, members
+from ringmaster_balancer.ring import custom, table
 
 RING = members.Ring(scheme="custom", hash="schemes:round_robin", slots=64)
 

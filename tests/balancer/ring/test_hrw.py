@@ -9,8 +9,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import xxhash
-from ringmaster_balancer import hashing, members, table
-from ringmaster_balancer.ring import hrw, scheme
+from ringmaster_balancer import members
+from ringmaster_balancer.ring import hashing, hrw, scheme, table
 
 SLOTS = 65_536
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ringmaster_balancer import hashing, members, table
-from ringmaster_balancer.ring import hrw
+from ringmaster_balancer import members
+from ringmaster_balancer.ring import hashing, hrw, table
 
 SLOTS = 1024
 RING = members.Ring(slots=SLOTS)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ringmaster_balancer import errors, members, table
-from ringmaster_balancer.ring import ketama, scheme
+from ringmaster_balancer import errors, members
+from ringmaster_balancer.ring import ketama, scheme, table
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 FLAVOURS = pytest.mark.parametrize("flavour", ["crc32", "md5"])

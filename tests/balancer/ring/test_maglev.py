@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ringmaster_balancer import errors, hashing, members, table
-from ringmaster_balancer.ring import maglev
+from ringmaster_balancer import errors, members
+from ringmaster_balancer.ring import hashing, maglev, table
 
 
 def build(weights: dict[str, int], *, slots: int | None = None) -> table.Table:

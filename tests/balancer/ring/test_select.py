@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from ringmaster_balancer import errors, hashing, members
-from ringmaster_balancer.ring import hrw, select
+from ringmaster_balancer import errors, members
+from ringmaster_balancer.ring import hashing, hrw, select
 
 
 def test_members_are_sorted_by_id_whatever_the_list() -> None:

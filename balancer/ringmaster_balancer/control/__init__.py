@@ -1,0 +1,1 @@
+"""The control process: memberships in, health, explanations, metrics and the page out."""

@@ -1,0 +1,199 @@
+"""Active health checks: once per balancer, in the control process.
+
+Law: edge. Each target (id, replica, address) has one task and its own judgement, which starts anew
+with a replacement. A probe starts every `intervalSeconds`; a member that a worker complained about
+is probed at once, and again at once until `health` has decided. A dead member is so found within
+two refused connections, a frozen one within interval × fall + timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import http
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from ringmaster_balancer import members
+from ringmaster_balancer.control import health
+
+_log = structlog.get_logger()
+
+# Between the probes of a member in doubt: enough for a listener that is just being replaced.
+_HURRY_SECONDS = 0.02
+_READ_BYTES = 65_536
+# Our own shortage says nothing about a member.
+_OUR_FAULT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to probe. Another address or replica is another target."""
+
+    id: str
+    replica: str
+    address: str
+
+
+Probe = Callable[[Target, members.Health], Awaitable[health.Finding | None]]
+
+
+async def check(target: Target, settings: members.Health) -> health.Finding | None:
+    """One probe: good is a connect, or 200..399 from the health path. None: we could not try."""
+    host, port = members.split_address(target.address)
+    try:
+        async with asyncio.timeout(settings.timeout_seconds):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                if settings.path is None:
+                    return health.Finding.GOOD
+                return await _asked(reader, writer, target=target, path=settings.path)
+            finally:
+                writer.close()
+    except OSError as error:  # TimeoutError is one
+        return None if error.errno in _OUR_FAULT else health.Finding.SILENT
+    except ValueError:  # a status line without end
+        return health.Finding.SILENT
+
+
+async def _asked(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, target: Target, path: str
+) -> health.Finding:
+    head = f"GET {path} HTTP/1.1\r\nHost: {target.address}\r\nUser-Agent: ringmaster-balancer\r\n"
+    writer.write(f"{head}Accept: */*\r\nConnection: close\r\n\r\n".encode())
+    words = (await reader.readline()).split(maxsplit=2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():  # noqa: PLR2004 – version and status
+        return health.Finding.SILENT
+    # Read on, so that the server does not see its answer reset; a long one is cut off all the same.
+    await reader.read(_READ_BYTES)
+    good = http.HTTPStatus.OK <= int(words[1]) < http.HTTPStatus.BAD_REQUEST
+    return health.Finding.GOOD if good else health.Finding.ERROR
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A target's judgement and its task."""
+
+    state: health.Health
+    answers: bool = False  # as of the last probe
+    task: asyncio.Task[None] | None = None
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    known: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Prober:
+    """Probes targets until told otherwise. `on_change` hears every judgement that changed.
+
+    It hears an empty change when one that is out begins to answer, or answers no more.
+    """
+
+    def __init__(
+        self, *, on_change: Callable[[dict[str, bool]], None], probe: Probe = check
+    ) -> None:
+        self._on_change = on_change
+        self._probe = probe
+        self._settings = members.Health()
+        self._watched: dict[Target, _Watched] = {}
+
+    def watch(
+        self, targets: Iterable[Target], *, settings: members.Health, known: bool = True
+    ) -> None:
+        """Probe exactly these from now on. New ones count as healthy if `known`, else as out.
+
+        Judgements of those that stay are kept.
+        """
+        wanted = dict.fromkeys(targets)
+        for target in [target for target in self._watched if target not in wanted]:
+            gone = self._watched.pop(target)
+            self._stop(gone)
+            gone.known.set()  # nobody waits for it any more
+        changed = settings != self._settings
+        self._settings = settings
+        for target in wanted:
+            watched = self._watched.get(target)
+            if watched is None:
+                state = health.TRUSTED if known else health.UNKNOWN
+                watched = self._watched[target] = _Watched(state=state)
+            else:
+                if known and watched.state.healthy is None:
+                    watched.state = health.TRUSTED
+                    watched.known.set()
+                if not changed:
+                    continue
+            self._stop(watched)
+            watched.task = asyncio.create_task(self._keep_probing(target, watched))
+
+    def hurry(self, replica: str) -> None:
+        """A worker complains: probe this member now."""
+        for target, watched in self._watched.items():
+            if target.replica == replica:
+                watched.hurry.set()
+
+    def healthy(self) -> dict[str, bool]:
+        """By replica; one of which nothing is known yet counts as out."""
+        return {t.replica: bool(watched.state.healthy) for t, watched in self._watched.items()}
+
+    def erring(self) -> list[str]:
+        """The replicas that are out, and answer their probes all the same."""
+        return [
+            target.replica
+            for target, watched in self._watched.items()
+            if watched.state.healthy is False and watched.answers
+        ]
+
+    async def first_round(self, *, within: float) -> None:
+        """Returns once something is known of every target, or after `within` seconds."""
+        unknown = [each for each in self._watched.values() if each.state.healthy is None]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                for watched in unknown:
+                    await watched.known.wait()
+
+    def close(self) -> None:
+        """Stop probing."""
+        self.watch((), settings=self._settings)
+
+    @staticmethod
+    def _stop(watched: _Watched) -> None:
+        if watched.task is not None:
+            watched.task.cancel()
+            watched.task = None
+
+    async def _keep_probing(self, target: Target, watched: _Watched) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            finding = await self._probe(target, self._settings)
+            if finding is not None:
+                self._judge(target, watched, finding)
+            if watched.hurry.is_set() and watched.state.doubtful:
+                await asyncio.sleep(_HURRY_SECONDS)
+                continue
+            watched.hurry.clear()
+            rest = started + self._settings.interval_seconds - loop.time()
+            try:
+                async with asyncio.timeout(max(rest, 0)):
+                    await watched.hurry.wait()
+            except TimeoutError:
+                continue
+
+    def _judge(self, target: Target, watched: _Watched, finding: health.Finding) -> None:
+        before, answered = watched.state, watched.answers
+        good = finding is health.Finding.GOOD
+        watched.state = health.heard(before, good=good, settings=self._settings)
+        watched.answers = finding is not health.Finding.SILENT
+        watched.known.set()
+        if watched.state.healthy != before.healthy:
+            _log.info(
+                "member is healthy" if watched.state.healthy else "member is unhealthy",
+                member=target.id,
+                replica=target.replica,
+                address=target.address,
+                probe=finding.value,
+            )
+            self._on_change({target.replica: bool(watched.state.healthy)})
+        elif not watched.state.healthy and watched.answers is not answered:
+            self._on_change({})

@@ -1,0 +1,147 @@
+"""The control process: the keeper on an event loop, Flask in the threads of a web server.
+
+Law: entry. waitress reads a request whole before a thread sees it, so a slow client holds up
+nobody's push. Started as `python -m ringmaster_balancer.control.process JSON`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import waitress.server
+
+from ringmaster_balancer import codes, lifeline, logs, members
+from ringmaster_balancer import settings as settings_
+from ringmaster_balancer.control import api, disk, gate, keeper, lab, metrics, store
+
+T = TypeVar("T")
+
+_CALL_SECONDS = 30.0
+_CONTROL_THREADS = 4
+_LAB_THREADS = 8
+
+
+class Control:
+    """Everything in the control process; `run` returns when it shall end."""
+
+    def __init__(self, child: settings_.Child) -> None:
+        self._child = child
+        self._loop = asyncio.get_running_loop()
+        settings = child.settings
+        self._keeper = keeper.Keeper(
+            store.Store(disk.Disk(settings.state_file)),
+            workers=settings.workers,
+            gate=gate.Gate(allowed=_allowed(settings), cache=settings.hash_cache),
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, or until the supervisor is gone."""
+        stop = asyncio.Event()
+        self._loop.add_signal_handler(signal.SIGTERM, stop.set)
+        self._loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor's to decide
+        lifeline.watch(self._child.lifeline_fd, self._orphaned)
+        await self._keeper.load()
+        workers = asyncio.create_task(
+            self._keeper.workers.serve(_inherited(self._child.workers_fd))
+        )
+        _serve(self._control_app(), fd=self._child.control_fd, threads=_CONTROL_THREADS)
+        if self._child.settings.lab_api:
+            _serve(self._lab_app(), fd=self._child.lab_fd, threads=_LAB_THREADS)
+        await self._keeper.start()
+        stopping = asyncio.create_task(_wait(stop))
+        await asyncio.wait({stopping, workers}, return_when=asyncio.FIRST_COMPLETED)
+        if workers.done():
+            workers.result()  # without workers better dead, the supervisor starts another
+        workers.cancel()
+        self._keeper.close()
+
+    def _control_app(self) -> Any:
+        settings = self._child.settings
+        config = api.Config(
+            namespace=settings.namespace,
+            name=settings.name,
+            token=_secret(settings.token_file),
+            metrics=lambda: metrics.text(self._call(self._keeper.numbers())),
+        )
+        return api.create_app(config, keep=self._keeper, call=self._call)
+
+    def _lab_app(self) -> Any:
+        settings = self._child.settings
+        config = lab.Config(
+            namespace=settings.namespace,
+            name=settings.name,
+            operator_url=settings.operator_url,
+            token=_secret(settings.operator_token_file or settings.token_file),
+        )
+        return lab.create_app(config, current=self._membership)
+
+    def _membership(self) -> members.Membership | None:
+        current = self._keeper.current()
+        return current.membership if current else None
+
+    def _call(self, coroutine: Coroutine[Any, Any, T], /) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CALL_SECONDS)
+
+    def _orphaned(self) -> None:
+        """The supervisor was killed: free the ports at once; the folder is nobody else's."""
+        shutil.rmtree(self._child.run_dir, ignore_errors=True)
+        os._exit(1)
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def _allowed(settings: settings_.Settings) -> codes.Allowed:
+    folder = Path(settings.hash_path) if settings.hash_path else None
+    return codes.Allowed(folder=folder, modules=settings.hash_module)
+
+
+def _secret(path: str) -> str:
+    return Path(path).read_text().strip()
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    sock = socket.socket(fileno=descriptor)
+    sock.setblocking(False)
+    return sock
+
+
+def _serve(app: Any, *, fd: int, threads: int) -> None:
+    """Serve `app` on an inherited socket, in a daemon thread: the process' end is its end."""
+    server = waitress.server.create_server(
+        app,
+        sockets=[_inherited(fd)],
+        threads=threads,
+        ident=None,
+        max_request_body_size=2 * api.BODY_BYTES,  # beyond Flask's bound, which answers in JSON
+        connection_limit=1_000,
+        channel_timeout=60,
+        asyncore_use_poll=True,
+        clear_untrusted_proxy_headers=True,
+    )
+    threading.Thread(target=server.run, name="web", daemon=True).start()
+
+
+def main() -> None:
+    """Run the control process; its only argument is a `settings.Child` as JSON."""
+    child = settings_.Child.from_json(sys.argv[1])
+    logs.configure("control")
+    asyncio.run(_run(child))
+
+
+async def _run(child: settings_.Child) -> None:
+    await Control(child).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,472 @@
+"""The client's side: requests in, one at a time, and the life of the connection.
+
+An edge: it cuts heads out of the stream, has them judged, and starts an exchange for each. While
+one is in flight nothing of the next is looked at, and reading stops once something of it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING
+
+from ringmaster_balancer.dataplane import chunked, exchange, heads, http1, responses, snapshot
+
+if TYPE_CHECKING:
+    from ringmaster_balancer.dataplane import proxy, recurring, upstream
+
+_monotonic = time.monotonic
+LAB_PATHS = frozenset({b"/rep", b"/add", b"/rm"})
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
+_LINGER = 2.0  # s; 9112 §9.6: read on after the last response, or a reset destroys it
+
+
+class Client(asyncio.Protocol):
+    """One connection. `exchange` is the request in flight; `deadline` is when its patience ends."""
+
+    __slots__ = (
+        "advancing",
+        "at",
+        "choked",
+        "deadline",
+        "decoder",
+        "ending",
+        "eof",
+        "exchange",
+        "held",
+        "left",
+        "lingering",
+        "peer",
+        "pending",
+        "plane",
+        "question",
+        "stalled",
+        "tail",
+        "tail_host",
+        "total",
+        "transport",
+        "unsent",
+        "wire_peer",
+    )
+    transport: asyncio.Transport
+
+    def __init__(self, plane: proxy.DataPlane) -> None:
+        self.plane = plane
+        self.exchange: exchange.Exchange | None = None
+        self.pending = b""  # read and not yet looked at: a head's beginning, or pipelined requests
+        self.at = 0  # where in it the next request begins
+        self.left = 0  # bytes of body still to come
+        self.decoder: chunked.Decoder | None = None
+        self.deadline = math.inf
+        self.total = math.inf  # the deadline of the whole request
+        self.eof = False  # it sends no more
+        self.held = False  # we do not read from it
+        self.choked = False  # it does not read from us
+        self.ending = False  # the next response is the last
+        self.lingering = False  # the last response has been written
+        self.advancing = False
+        self.unsent = 0  # bytes that waited to be sent when that was last looked at
+        self.stalled = 0.0  # since when they are no fewer
+        self.question: recurring.Question | None = None  # what the last head was like
+        self.tail = b""
+        self.tail_host: bytes | None = None
+
+    # -- the connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the connection stands."""
+        self.transport = transport  # type: ignore[assignment] # a stream's, since we are a Protocol
+        name = transport.get_extra_info("peername")
+        self.peer = name[0] if isinstance(name, tuple) else ""
+        self.wire_peer = self.peer.encode()
+        plane = self.plane
+        plane.clients.add(self)
+        plane.accepted += 1
+        limit = plane.rules.max_connections
+        if limit and len(plane.clients) > limit:
+            plane.refused(self.peer, 503)
+            plane.outbox.write(
+                self.transport, responses.error(503, "Too many connections", close=True)
+            )
+            self._linger()
+        else:
+            self.deadline = _monotonic() + plane.rules.head_seconds
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """asyncio: it has ended, however."""
+        self.plane.clients.discard(self)
+        self.lingering = True
+        current = self.exchange
+        self.exchange = None
+        if current is not None:
+            current.left()
+
+    def eof_received(self) -> bool:
+        """asyncio: the other side sends no more. True keeps our side open."""
+        current = self.exchange
+        self.eof = True
+        if current is None:
+            if not self.lingering and self.pending:
+                self.refuse(400, "The request is incomplete")  # 9112 §8
+            return False
+        if current.tunnel and current.upstream is not None:
+            if current.silenced:
+                return False  # neither side has more to say
+            self.plane.outbox.push()
+            current.upstream.transport.write_eof()
+        elif not current.body_done:
+            current.abandon()
+            current.respond(400, "The body is incomplete", plain=False)
+        else:
+            self.ending = not self.pending  # half closed: it still reads, what it asked before too
+        return True
+
+    def pause_writing(self) -> None:
+        """asyncio: more waits to be sent than is good."""
+        self.choked = True
+        if self.exchange is not None and self.exchange.upstream is not None:
+            self.exchange.upstream.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """asyncio: enough of it was sent."""
+        self.choked = False
+        if self.exchange is not None and self.exchange.upstream is not None:
+            self.exchange.upstream.transport.resume_reading()
+        elif self.exchange is None and not self.lingering:
+            self._advance()
+
+    def hold(self) -> None:
+        """Read no more for now."""
+        if not self.held and not self.transport.is_closing():
+            self.held = True
+            self.transport.pause_reading()
+
+    def release(self) -> None:
+        """Read on, unless something waits to be looked at."""
+        if self.held and not self.pending and not self.transport.is_closing():
+            self.held = False
+            self.transport.resume_reading()
+
+    def _linger(self) -> None:
+        """Close in a way that lets the last response arrive."""
+        self.lingering = True
+        self.pending = b""
+        if self.transport.is_closing():
+            return
+        self.plane.outbox.push()
+        if self.eof:
+            self.transport.close()
+            return
+        self.release()
+        self.transport.write_eof()
+        self.deadline = _monotonic() + _LINGER
+
+    def cut(self) -> None:
+        """End the connection now: a response that stops short must not look whole."""
+        self.lingering = True
+        self.exchange = None
+        self.plane.cuts += 1
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and not self.transport.is_closing():
+            # A reset: to an HTTP/1.0 client a FIN would be the proper end of the body.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
+    def expired(self, now: float) -> None:
+        """The sweep found that the deadline has passed."""
+        overdue = self.total <= now
+        self.deadline = math.inf
+        if overdue:
+            self.total = math.inf
+        current = self.exchange
+        if not overdue and self.reads(now):
+            self.deadline = now + _LINGER
+        elif current is not None and not self.lingering:
+            current.expired(overdue=overdue)
+        elif self.pending and not self.choked:
+            self.refuse(408, "The request's head came too slowly")
+        else:
+            self.transport.abort()
+
+    def reads(self, now: float) -> bool:
+        """Whether it takes what waits to be sent, if slowly: that is no silence."""
+        size = self.transport.get_write_buffer_size()
+        if size != self.unsent:
+            self.unsent = size
+            self.stalled = now
+            return True  # and once more when all is sent: it has a moment to end the connection
+        return bool(size) and now - self.stalled < self.plane.rules.body_seconds
+
+    # -- requests
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes came."""
+        if self.lingering:
+            return
+        current = self.exchange
+        if current is None:
+            question = self.question
+            if question is not None and not self.pending and not self.choked:
+                request = question.match(data)
+                if request is not None:  # one whole request and nothing besides
+                    self.total = math.inf
+                    self._start(request)
+                    return
+            self.pending = self.pending + data if self.pending else data
+            self._advance()
+        elif not current.body_done:
+            self._body(current, data)
+        elif current.tunnel:
+            if current.upstream is not None:
+                self.deadline = _monotonic() + current.rules.tunnel_seconds
+                self.plane.outbox.write(current.upstream.transport, data)
+        else:
+            self.pending += data
+            self.hold()
+
+    def _advance(self) -> None:
+        """Start the next request, if it has come; again while we answer ourselves at once.
+
+        What is read and not yet looked at is `pending`; `at` is where in it the next request
+        begins, so that thousands in one piece are not copied for each.
+        """
+        if self.advancing:
+            return
+        self.advancing = True
+        data, at = self.pending, self.at
+        while data and self.exchange is None and not self.lingering and not self.choked:
+            if data.startswith(b"\r\n", at):  # 9112 §2.2: an empty line before a request
+                at += 2
+            end = data.find(b"\r\n\r\n", at) + 4
+            if end < 4:  # noqa: PLR2004 - not found
+                self._partial(data, at)
+                break
+            if end == len(data):
+                self.pending = b""
+                self.at = 0
+            else:
+                self.at = end
+            self._request(data[at:end])
+            data, at = self.pending, self.at
+        self.advancing = False
+        if self.exchange is None and not self.lingering:
+            if self.choked:
+                self.hold()  # it must read our answers before it asks for more
+            elif not self.pending:
+                self.release()
+
+    def _partial(self, data: bytes, at: int) -> None:
+        """No whole head yet: bound it, and wait for more."""
+        rules = self.plane.rules
+        data = self.pending = data[at:]
+        self.at = 0
+        if len(data) > rules.target_bytes and b"\r\n" not in data:
+            self.refuse(414, "The request target is too long")
+        elif len(data) > rules.head_bytes:
+            self.refuse(431, "The request's head is too large")
+        elif self.eof:
+            self.refuse(400, "The request is incomplete")  # 9112 §8
+        else:
+            if self.total == math.inf:  # its first byte
+                self.total = _monotonic() + rules.head_seconds
+                self.deadline = math.inf
+            if self.held:
+                self.held = False
+                self.transport.resume_reading()
+
+    def _request(self, head: bytes) -> None:
+        plane = self.plane
+        rules = plane.rules
+        self.total = math.inf
+        asked = plane.asked
+        place = asked.place(head)
+        self.question = asked.find(place)
+        request = None if self.question is None else self.question.match(head)
+        if request is not None:
+            self._start(request)
+            return
+        try:
+            http1.check_size(head, rules.head_bytes)
+            request = http1.request(
+                head,
+                plane.requests.read(head),
+                target_bytes=rules.target_bytes,
+                body_bytes=rules.body_bytes,
+            )
+            self.question = asked.learn(request, place)
+        except http1.Refused as refused:
+            self.refuse(refused.status, refused.message, head=head)
+            return
+        except heads.MalformedError:
+            self.refuse(*_why(head), head=head)
+            return
+        except ValueError:
+            self.refuse(431, "The request has too many fields", head=head)
+            return
+        self._start(request)
+
+    def _start(self, request: http1.Request) -> None:
+        plane = self.plane
+        rules = plane.rules
+        current = exchange.Exchange(self, request, plane.snapshot, rules)
+        self.exchange = current
+        now = _monotonic()
+        if rules.total_seconds:
+            self.total = now + rules.total_seconds
+        plane.budget.requests += 1
+        lab = plane.lab
+        if lab is not None:
+            current.hides_not_found = True
+            target = request.target
+            if target in LAB_PATHS or target.partition(b"?")[0] in LAB_PATHS:
+                self._lab(current)
+                return
+        if request.final:
+            current.started = now
+            current.options()
+            return
+        tail = self._tail(request)
+        current.head = http1.forward(request, tail)
+        if request.length:
+            self._begin_body(current)
+        if self.exchange is current:
+            current.start(now)
+
+    def _lab(self, current: exchange.Exchange) -> None:
+        """`/rep`, `/add`, `/rm`: to the control process, under /lab."""
+        request = current.request
+        lab = self.plane.lab
+        assert lab is not None
+        self.plane.lab_requests += 1
+        current.hides_not_found = False
+        current.snapshot = None
+        current.rules = self.plane.lab_rules
+        current.started = _monotonic()
+        request.line = b"%b /lab%b HTTP/1.1" % (request.method, request.target)
+        tail = self._tail(request)
+        current.head = http1.forward(request, tail)
+        if request.length:
+            self._begin_body(current)
+        if self.exchange is current:
+            current.ask(lab, current.started)
+
+    def _tail(self, request: http1.Request) -> bytes:
+        """The fields that we add; the same ones for the same Host."""
+        host = request.host
+        forwarded = request.forwarded
+        if forwarded is None and host == self.tail_host and host is not None:
+            return self.tail
+        if forwarded is not None and not snapshot.trusts(self.plane.rules.trusted, self.peer):
+            forwarded = None
+        if host is None:  # only in HTTP/1.0; 9112 §3.3: the address that was asked
+            name = self.transport.get_extra_info("sockname")
+            host = f"{name[0]}:{name[1]}".encode() if isinstance(name, tuple) else b""
+            request.extra += b"Host: " + host + b"\r\n"
+        tail = http1.tail(peer=self.wire_peer, host=host, scheme=b"http", forwarded=forwarded)
+        if forwarded is None:
+            self.tail, self.tail_host = tail, host
+        return tail
+
+    def address_for(self, request: http1.Request, snap: snapshot.Snapshot) -> str:
+        """Who asks, as far as we believe it."""
+        chain = (request.forwarded or {}).get(b"x-forwarded-for")
+        return snapshot.client_address(snap.rules.trusted, self.peer, chain)
+
+    # -- bodies
+
+    def _begin_body(self, current: exchange.Exchange) -> None:
+        length = current.request.length
+        self.decoder = chunked.Decoder() if length == http1.CHUNKED else None
+        self.left = length
+        data = self.pending[self.at :]
+        self.pending = b""
+        self.at = 0
+        if data:
+            self._body(current, data)
+
+    def _body(self, current: exchange.Exchange, data: bytes) -> None:
+        """A piece of the body, and perhaps of what follows it."""
+        decoder = self.decoder
+        if decoder is None:
+            wire = data[: self.left]
+            self.left -= len(wire)
+            rest = data[len(wire) :]
+            done = not self.left
+        else:
+            try:
+                content = decoder.feed(data)
+            except chunked.ChunkError:
+                current.abandon()
+                current.respond(400, "The body's chunks are malformed", plain=False)
+                return
+            done = decoder.done
+            rest = decoder.rest
+            self.left += len(content)  # counts up from CHUNKED
+            limit = current.rules.body_bytes
+            if limit and self.left >= limit:
+                current.abandon()
+                current.respond(413, "The body is too large", plain=False)
+                return
+            wire = http1.chunk(content) if content else b""
+            if done:
+                wire += http1.LAST_CHUNK
+        if rest:
+            self.pending = rest
+            self.at = 0
+            self.hold()
+        if wire:
+            current.send(wire, last=done)
+
+    # -- ends
+
+    def finished(self, now: float, *, close: bool) -> None:
+        """The exchange has ended with a whole response."""
+        self.exchange = None
+        self.decoder = None
+        self.total = math.inf
+        if close or self.ending or (self.eof and not self.pending):
+            self._linger()
+            return
+        self.deadline = now + self.plane.rules.idle_seconds
+        if self.pending:
+            self._advance()
+        elif self.held:
+            self.release()
+
+    def tunnelled(self, upstream: upstream.Upstream) -> None:
+        """Pass on what came ahead of the switch."""
+        self.total = math.inf
+        assert self.exchange is not None
+        self.deadline = _monotonic() + self.exchange.rules.tunnel_seconds
+        ahead = self.pending[self.at :]
+        self.pending = b""
+        self.at = 0
+        if ahead:
+            self.plane.outbox.write(upstream.transport, ahead)
+        self.release()
+
+    def refuse(self, status: int, message: str, *, head: bytes = b"") -> None:
+        """Answer what is no request, and close: what follows can not be trusted."""
+        self.plane.refused(self.peer, status)
+        bodiless = head.startswith(b"HEAD ")
+        wire = responses.error(status, message, close=True, bodiless=bodiless)
+        self.plane.outbox.write(self.transport, wire)
+        self._linger()
+
+    def end(self, *, by: float) -> None:
+        """The next response, which says so, is the last; without a request it ends at `by`."""
+        self.ending = True
+        if self.exchange is None and not self.lingering and not self.pending:
+            self.deadline = min(self.deadline, by)
+
+
+def _why(head: bytes) -> tuple[int, str]:
+    """What llhttp refused may have a better answer than 400: a version, a method."""
+    try:
+        http1.request_line(head)
+    except http1.Refused as refused:
+        return refused.status, refused.message
+    return 400, "The request is malformed"

@@ -1,0 +1,511 @@
+"""One request and what becomes of it: whom it is sent to, fail-over, its end.
+
+An edge without protocol: clients and upstreams move the bytes and call this. Fail-over walks the
+candidates of the key. Before a byte of the response has gone to the client a request is tried
+again if nothing of it was handed to a transport, or if it is idempotent and all of it is kept;
+otherwise never.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from ringmaster_balancer.dataplane import http1, responses, selection, upstreams
+
+if TYPE_CHECKING:
+    from ringmaster_balancer.dataplane import client as clients
+    from ringmaster_balancer.dataplane import snapshot, upstream
+
+_monotonic = time.monotonic
+_random = random.random  # which member serves whom is no secret
+
+
+class Exchange:
+    """Lives from a request's head to the end of its response."""
+
+    __slots__ = (
+        "answered",
+        "asked",
+        "attempts",
+        "begun",
+        "body_done",
+        "bytes",
+        "client",
+        "head",
+        "hides_not_found",
+        "kept",
+        "kept_bytes",
+        "pool",
+        "renewed",
+        "replayable",
+        "request",
+        "rules",
+        "silenced",
+        "slot",
+        "snapshot",
+        "started",
+        "status",
+        "tunnel",
+        "upstream",
+        "upstream_keeps_alive",
+        "waiting",
+        "walk",
+        "will_close",
+    )
+
+    def __init__(
+        self,
+        client: clients.Client,
+        request: http1.Request,
+        snap: snapshot.Snapshot | None,
+        rules: snapshot.Rules,
+    ) -> None:
+        self.client = client
+        self.request = request
+        self.snapshot = snap
+        self.rules = rules
+        self.head = b""  # as it is sent
+        # What was sent of the body, as framed for the wire; None: it can not be sent again.
+        self.kept: list[bytes] | None = []
+        self.kept_bytes = 0
+        self.body_done = not request.length
+        self.replayable = request.method in http1.IDEMPOTENT and request.upgrade is None
+        self.pool: snapshot.Pool | None = None
+        self.upstream: upstream.Upstream | None = None
+        self.slot = -1  # not chosen
+        self.walk: selection.Walk | None = None  # along the candidates, unless the first is plain
+        self.waiting = False  # for a member's place
+        self.attempts = 0  # beyond the first
+        self.renewed = False  # a dead pooled connection was replaced by a fresh one
+        self.begun = False  # something of the response has gone to the client
+        self.tunnel = False
+        self.silenced = False  # the tunnel's server sends no more
+        self.hides_not_found = False
+        self.will_close = False
+        self.upstream_keeps_alive = False
+        self.status = 0
+        self.started = 0.0
+        self.asked = 0.0  # when it was handed to the member
+        self.answered = -1.0  # when its answer came; known only for the access log
+        self.bytes = 0  # of the response's body
+
+    # -- whom to ask
+
+    def start(self, now: float) -> None:
+        """Send it to the first candidate of its key."""
+        self.started = now
+        snap = self.snapshot
+        if snap is None or not snap.width:
+            self.respond(503, "No server is known yet" if snap is None else "There is no server")
+            return
+        request = self.request
+        key: bytes | None = None
+        if snap.key_header is not None:
+            for name, value, _ in request.fields:
+                if name == snap.key_header:
+                    key = value.strip(b" \t")
+                    break
+        else:
+            pairs = [field[:2] for field in request.fields]
+            key = snap.key(request.target, pairs, self.client.address_for(request, snap))
+        slot = self.slot = snap.slot_of(key) if key else snap.draw(_random())
+        snap.hits[slot] += 1
+        pool = snap.pools[snap.candidates[slot * snap.width]]
+        if pool is not None and pool.plain:
+            self.ask(pool, now)
+        else:
+            self._ask_next(now)
+
+    def _ask_next(self, now: float) -> bool:
+        """Ask the next candidate there is, or wait for it; whether there is one."""
+        snap = self.snapshot
+        assert snap is not None
+        if self.walk is None:
+            self.walk = selection.Walk(snap, self.slot, tried=self.pool)
+        if self.client.plane.load.waiting and not self.waiting:
+            return self._wait(now)  # behind those that wait already
+        pool = self.walk.next(now)
+        if pool is not None:
+            pool.retries += self.attempts > 0
+            self.ask(pool, now)
+        elif self.walk.limited:
+            return self._wait(now)
+        elif not self.attempts:
+            self.respond(503, "There is no server")
+        return pool is not None
+
+    def _wait(self, now: float) -> bool:
+        """For a member's place, if the queue is not full; whether the request is dealt with."""
+        if self.waiting:
+            return True
+        plane = self.client.plane
+        waiting = plane.load.waiting
+        if len(waiting) >= self.rules.queue:
+            plane.overflows += 1
+            if not self.attempts:
+                self.respond(503, "Every server has enough to do")
+            return not self.attempts
+        self.waiting = True
+        self.pool = None
+        waiting.append(self)
+        plane.waits += 1
+        self.client.deadline = now + self.rules.queue_seconds
+        if not self.body_done:
+            self.client.hold()
+        return True
+
+    def resume(self, now: float) -> bool:
+        """There may be a place: whether the request waits no more."""
+        snap = self.client.plane.snapshot
+        if snap is not self.snapshot and not self.attempts:
+            self._restart(now)
+        elif not self._ask_next(now):
+            self.respond(502, "The server failed, and so did those after it")
+        return not self.waiting
+
+    def _restart(self, now: float) -> None:
+        """Nobody has been asked, and the members have changed: choose anew."""
+        self.snapshot = snap = self.client.plane.snapshot
+        self.walk = None
+        if snap is not None:
+            self.rules = snap.rules
+        began = self.started
+        self.start(now)
+        self.started = began
+
+    def ask(self, pool: snapshot.Pool, now: float, *, fresh: bool = False) -> None:
+        """Send the request to this member, on a pooled connection or a fresh one."""
+        self.pool = pool
+        self.waiting = False
+        pool.enter()
+        client = self.client
+        upstream = None if fresh else pool.take(now, replayable=self.replayable)
+        while upstream is not None and upstream.transport.is_closing():
+            upstream = pool.take(now, replayable=self.replayable)
+        if upstream is not None:
+            self.attach(upstream, now)
+            return
+        client.deadline = math.inf  # connecting has its own
+        if not self.body_done:
+            client.hold()
+        client.plane.connect(self, pool)
+
+    def attach(self, upstream: upstream.Upstream, now: float) -> None:
+        """Hand the request to this connection."""
+        self.upstream = upstream
+        self.asked = now
+        upstream.exchange = self
+        client = self.client
+        wire = self.head
+        if self.kept:
+            wire += b"".join(self.kept)
+        if not self.replayable:
+            self.kept = None
+        client.plane.outbox.write(upstream.transport, wire)
+        upstream.pool.bytes_out += len(wire)
+        rules = self.rules
+        if self.body_done:
+            client.deadline = now + rules.response_seconds
+        else:
+            client.deadline = now + rules.body_seconds
+        if client.held:
+            client.release()
+
+    def send(self, wire: bytes, *, last: bool) -> None:
+        """A piece of the request's body, framed for the wire."""
+        self.body_done = last
+        if self.kept is not None:
+            self.kept.append(wire)
+            self.kept_bytes += len(wire)
+            if self.upstream is not None and self.kept_bytes > self.rules.buffer_bytes:
+                self.kept = None
+        if self.upstream is not None:
+            self.client.plane.outbox.write(self.upstream.transport, wire)
+            self.upstream.pool.bytes_out += len(wire)
+            rules = self.rules
+            if not self.begun:
+                self.client.deadline = _monotonic() + (
+                    rules.response_seconds if last else rules.body_seconds
+                )
+
+    # -- what comes back
+
+    def interim(self, response: http1.Response) -> None:
+        """Relay a 1xx, 9110 §15.2; HTTP/1.0 does not know them."""
+        if self.request.minor:
+            self.begun = self.begun or response.status != 100  # noqa: PLR2004 - a 100 binds nobody
+            head, _ = http1.answer(response, minor=1, close=False)
+            self.client.plane.outbox.write(self.client.transport, head)
+
+    def begin(self, response: http1.Response) -> tuple[bytes, int]:
+        """The head for the client and its framing; from here on there is no other try."""
+        pool = self.pool
+        request = self.request
+        client = self.client
+        assert pool is not None
+        self.begun = True
+        self.status = response.status
+        self.upstream_keeps_alive = response.keep_alive
+        if client.plane.log is not None:
+            self.answered = _monotonic()
+        if pool.consecutive or pool.ejections:
+            pool.succeeded(_monotonic())
+        close = (
+            not request.keep_alive
+            or not self.body_done
+            or client.ending
+            or (not request.minor and response.length < 0)
+            or request.upgrade is not None
+        )
+        self.will_close = close
+        codes = pool.codes
+        codes[response.status] = codes.get(response.status, 0) + 1
+        return http1.answer(response, minor=request.minor, close=close, extra=pool.mark)
+
+    def finish(self, *, reusable: bool) -> None:
+        """The response is complete."""
+        upstream, pool = self.upstream, self.pool
+        assert upstream is not None
+        assert pool is not None
+        now = _monotonic()
+        self.upstream = None
+        pool.leave()
+        taken = now - self.started
+        pool.buckets[bisect_left(upstreams.BUCKETS, taken)] += 1
+        pool.seconds += taken
+        log = self.client.plane.log
+        if log is not None:
+            log.ended(self, now, "complete")
+        if reusable and self.body_done and pool.active:
+            upstream.reset()
+            if self.client.choked:
+                upstream.transport.resume_reading()
+            surplus = pool.give(upstream, now)
+            if surplus is not None:
+                surplus.close()
+        else:
+            upstream.close()
+        self.client.finished(now, close=self.will_close)
+
+    def switch(self, upstream: upstream.Upstream, response: http1.Response, data: bytes) -> None:
+        """9110 §7.8: from here on bytes pass both ways unread."""
+        if self.request.upgrade is None or response.upgrade is None:
+            self.broken("it switched protocols unasked")
+            return
+        self.begun = self.tunnel = True
+        self.status = response.status
+        assert self.pool is not None
+        self.pool.answered(response.status)
+        self.answered = _monotonic()
+        self.pool.succeeded(_monotonic())
+        upstream.mode = type(upstream.mode).TUNNEL
+        head, _ = http1.answer(response, minor=1, close=False, extra=self.pool.mark)
+        self.client.plane.outbox.write(self.client.transport, head + data)
+        self.client.tunnelled(upstream)
+
+    def not_found(self, response: http1.Response, *, complete: bool) -> None:
+        """The lab API's form for a path that the replicas do not have."""
+        upstream, pool = self.upstream, self.pool
+        assert upstream is not None
+        assert pool is not None
+        self.begun = True
+        self.upstream = None
+        pool.leave()
+        pool.answered(response.status)
+        pool.succeeded(_monotonic())
+        if complete and response.keep_alive and self.body_done and pool.active:
+            upstream.used = True
+            upstream.reset()
+            surplus = pool.give(upstream, _monotonic())
+            if surplus is not None:
+                surplus.close()
+        else:
+            upstream.close()
+        self.respond(400, responses.no_endpoint(self.request.target))
+
+    # -- what goes wrong
+
+    def broken(self, reason: str) -> None:
+        """The upstream does not speak HTTP as it should: no use asking again."""
+        self._drop_upstream(close=True)
+        pool = self.pool
+        assert pool is not None
+        self.client.plane.failed(pool, reason)
+        if self.begun:
+            self._cut()
+        else:
+            self.respond(502, "The server's response is not valid")
+
+    def upstream_lost(self, upstream: upstream.Upstream, error: Exception | None) -> None:
+        """The connection closed before the response was complete."""
+        self._drop_upstream(close=False)
+        if self.tunnel:
+            self.client.lingering = True
+            self.client.plane.outbox.push()
+            self.client.transport.close()
+            return
+        pool = self.pool
+        assert pool is not None
+        if self.begun:
+            self.client.plane.failed(pool, "closed in the middle of a response")
+            self._cut()
+        elif upstream.used and self._renewable(upstream, pool):
+            # It may have been closing while idle, which says nothing of the member.
+            self.renewed = True
+            self.client.plane.renewals += 1
+            self.ask(pool, _monotonic(), fresh=True)
+        else:
+            self.failed(pool, "reset" if error else "closed before its response")
+
+    def _renewable(self, upstream: upstream.Upstream, pool: snapshot.Pool) -> bool:
+        """Whether to ask the same member on a fresh connection.
+
+        One that had been in use until now was hardly closed for being idle: that costs a retry, or
+        a member that breaks every connection would be asked twice by everybody.
+        """
+        if not (self.replayable and self.kept is not None and pool.open) or self.renewed:
+            return False
+        idle = self.started - upstream.idle_since
+        return idle > upstreams.FRESH or self._affordable()
+
+    def connect_failed(self, pool: snapshot.Pool, reason: str) -> None:
+        """No connection to the member: nothing of the request was sent."""
+        pool.leave()
+        self.failed(pool, reason)
+
+    def failed(self, pool: snapshot.Pool, reason: str, *, timeout: bool = False) -> None:
+        """Try the next candidate if that is allowed, else answer."""
+        client = self.client
+        client.plane.failed(pool, reason)
+        if self._again():
+            return
+        if timeout:
+            self.respond(504, "The server did not answer in time")
+        else:
+            self.respond(502, "The server failed, and so did those after it")
+
+    def _again(self) -> bool:
+        if self.kept is None or self.attempts >= self.rules.attempts or self.snapshot is None:
+            return False
+        if not self._affordable():
+            return False
+        self.attempts += 1
+        self.renewed = False
+        return self._ask_next(_monotonic())
+
+    def _affordable(self) -> bool:
+        """Whether the budget has another try."""
+        plane = self.client.plane
+        if plane.budget.allows(self.rules.retries):
+            return True
+        plane.refused_retries += 1
+        return False
+
+    def leave(self) -> None:
+        """Its member was found to be ill: go to the next one while nothing has come back."""
+        pool = self.pool
+        if self.begun or self.kept is None or pool is None or self.upstream is None:
+            return
+        if self.upstream.pending:
+            return
+        self._drop_upstream(close=True)
+        self.failed(pool, "unhealthy")
+
+    def expired(self, *, overdue: bool) -> None:
+        """The deadline of what it waits for has passed; `overdue`: that of the whole request."""
+        upstream, pool = self.upstream, self.pool
+        if self.waiting:
+            self._stop_waiting()
+            self.client.plane.overflows += 1
+            self.respond(503, "Every server has enough to do")
+        elif self.tunnel or self.begun:
+            self._drop_upstream(close=True)
+            if self.begun and not self.tunnel and not self.client.choked and pool is not None:
+                self.client.plane.failed(pool, "stalled in the middle of a response")
+            self._cut()
+        elif upstream is None or pool is None or overdue:
+            self._drop_upstream(close=True)
+            self.respond(504, "The server did not answer in time")
+        elif self.body_done or upstream.transport.get_write_buffer_size():
+            self._drop_upstream(close=True)
+            self.failed(pool, "no response in time", timeout=True)
+        else:
+            self._drop_upstream(close=True)
+            self.respond(408, "The body came too slowly")
+
+    def _cut(self) -> None:
+        """A response has begun and cannot be ended as it should."""
+        self._tell("cut")
+        self.client.cut()
+
+    def _tell(self, end: str) -> None:
+        """For the access log: how it ended."""
+        log = self.client.plane.log
+        if log is not None:
+            log.ended(self, _monotonic(), end)
+
+    def left(self) -> None:
+        """The client's connection has gone."""
+        if self.tunnel:
+            self._tell("complete")
+        else:
+            self.client.plane.aborted += 1
+            self._tell("aborted")
+        self.abandon()
+
+    def abandon(self) -> None:
+        """The client has gone, or its request turned out to be none."""
+        upstream = self.upstream
+        if self.waiting:
+            self._stop_waiting()
+        elif self.tunnel and upstream is not None:
+            self._drop_upstream(close=False)
+            upstream.exchange = None
+            self.client.plane.outbox.push()
+            upstream.transport.close()  # with what was sent before
+        else:
+            self._drop_upstream(close=True)
+
+    def _stop_waiting(self) -> None:
+        self.waiting = False
+        self.client.plane.load.waiting.remove(self)
+
+    def _drop_upstream(self, *, close: bool) -> None:
+        upstream = self.upstream
+        self.upstream = None
+        if upstream is not None:
+            upstream.pool.leave()
+            if close:
+                upstream.close()
+
+    def respond(self, status: int, message: str, *, plain: bool = True) -> None:
+        """Answer ourselves. Not `plain`: the connection can not be trusted any more."""
+        request = self.request
+        close = not (plain and request.keep_alive and self.body_done) or self.client.ending
+        close = close or request.upgrade is not None
+        bodiless = request.method == b"HEAD"
+        self._reply(
+            status, responses.error(status, message, close=close, bodiless=bodiless), close=close
+        )
+
+    def options(self) -> None:
+        """Answer what may go no further, 9110 §7.6.2."""
+        close = not (self.request.keep_alive and self.body_done) or self.client.ending
+        self._reply(204, responses.options(http1.METHODS, close=close), close=close)
+
+    def _reply(self, status: int, wire: bytes, *, close: bool) -> None:
+        plane = self.client.plane
+        now = _monotonic()
+        self.begun = True
+        self.waiting = False
+        self.status = status
+        plane.count_own(status, taken=now - self.started)
+        if plane.log is not None:
+            self.bytes = len(wire) - wire.index(b"\r\n\r\n") - 4
+            plane.log.ended(self, now, "complete")
+        self.client.plane.outbox.write(self.client.transport, wire)
+        self.client.finished(now, close=close)

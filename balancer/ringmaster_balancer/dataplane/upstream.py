@@ -1,0 +1,248 @@
+"""The upstream's side: one connection to a member, responses in, relayed to the client.
+
+An edge: it asks `http1` what a head means, moves bytes, and tells the exchange what became of it.
+Bodies are framed anew, so that nothing but the body we counted reaches a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+from typing import TYPE_CHECKING
+
+from ringmaster_balancer.dataplane import chunked, heads, http1
+
+if TYPE_CHECKING:
+    from ringmaster_balancer.dataplane import exchange as exchanges
+    from ringmaster_balancer.dataplane import proxy, recurring, snapshot
+
+_monotonic = time.monotonic
+_INTERIM = 200  # statuses below are interim, 9110 §15.2
+_SWITCHING = 101
+_NOT_FOUND = 404
+_COALESCE = 16_384  # bytes of body that are cheaper copied behind their head than sent apart
+
+
+class Mode(enum.IntEnum):
+    """What the next bytes are."""
+
+    HEAD = 0
+    LENGTH = 1
+    CHUNKED = 2
+    UNTIL_CLOSE = 3
+    TUNNEL = 4
+
+
+_HEAD = Mode.HEAD.value  # read once a request: an enum's member is slow to come by
+
+
+class Upstream(asyncio.Protocol):
+    """One connection; `exchange` is the request that it works on, None while it is idle."""
+
+    __slots__ = (
+        "answer",
+        "chunks",
+        "decoder",
+        "exchange",
+        "idle_since",
+        "left",
+        "mode",
+        "pending",
+        "plane",
+        "pool",
+        "transport",
+        "used",
+    )
+    transport: asyncio.Transport
+
+    def __init__(self, plane: proxy.DataPlane, pool: snapshot.Pool) -> None:
+        self.plane = plane
+        self.pool = pool
+        self.exchange: exchanges.Exchange | None = None
+        self.idle_since = 0.0
+        self.mode = Mode.HEAD
+        self.pending = b""  # the beginning of a head
+        self.answer: recurring.Answer | None = None  # what the last head was like
+        self.left = 0  # bytes of body still to come
+        self.chunks = False  # the client gets this body in chunks
+        self.decoder: chunked.Decoder | None = None
+        self.used = False  # it has carried a response before
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the connection stands."""
+        self.transport = transport  # type: ignore[assignment] # a stream's, since we are a Protocol
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: it has ended, however."""
+        exchange = self.exchange
+        if exchange is None:
+            self.pool.lost(self)
+            return
+        self.exchange = None
+        exchange.upstream_lost(self, exc)
+
+    def eof_received(self) -> bool:
+        """asyncio: the other side sends no more. True keeps our side open."""
+        exchange = self.exchange
+        if exchange is not None:
+            if self.mode == Mode.UNTIL_CLOSE:
+                if self.chunks:
+                    self.plane.outbox.write(exchange.client.transport, http1.LAST_CHUNK)
+                exchange.finish(reusable=False)
+            elif self.mode == Mode.TUNNEL and not exchange.client.eof:
+                exchange.silenced = True
+                self.plane.outbox.push()
+                exchange.client.transport.write_eof()
+                return True
+        return False
+
+    def pause_writing(self) -> None:
+        """asyncio: more waits to be sent than is good."""
+        if self.exchange is not None:
+            self.exchange.client.hold()
+
+    def resume_writing(self) -> None:
+        """asyncio: enough of it was sent."""
+        if self.exchange is not None:
+            self.exchange.client.release()
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes came."""
+        exchange = self.exchange
+        if exchange is None:  # nobody asked; 9112 §9.2: this is not to be given to the next
+            self.pool.lost(self)
+            self.transport.abort()
+        elif self.mode == _HEAD:
+            answer = self.answer
+            if answer is not None and not self.pending and exchange.request.method != b"HEAD":
+                response = answer.match(data)
+                if response is not None:
+                    self._response(exchange, response, data[answer.end :])
+                    return
+            self._head(exchange, data)
+        else:
+            client = exchange.client
+            client.deadline = _monotonic() + exchange.rules.body_seconds
+            self._body(exchange, data, b"")
+
+    def _head(self, exchange: exchanges.Exchange, data: bytes) -> None:
+        """A head, interim ones before it, and what of the body came along."""
+        if self.pending:
+            data = self.pending + data
+            self.pending = b""
+        while True:
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:  # noqa: PLR2004 - not found
+                if len(data) > exchange.rules.head_bytes:
+                    exchange.broken("its response's head is too large")
+                else:
+                    self.pending = data
+                return
+            head = data[:end]
+            try:
+                response = self._judge(head, exchange.request.method)
+            except (heads.MalformedError, http1.BadResponseError, ValueError) as error:
+                exchange.broken(f"its response is malformed: {error}")
+                return
+            data = data[end:]
+            if response.status >= _INTERIM or response.status == _SWITCHING:
+                break
+            exchange.interim(response)
+            if not data:
+                return
+        self._response(exchange, response, data)
+
+    def _judge(self, head: bytes, method: bytes) -> http1.Response:
+        """What the head means; from memory, if it is known and not the answer to a HEAD."""
+        plane = self.plane
+        answered = plane.answered
+        place = answered.place(head) if method != b"HEAD" else None
+        answer = self.answer = answered.find(place)
+        response = None if answer is None else answer.match(head)
+        if response is None:
+            response = http1.response(head, plane.responses.read(head), method)
+            self.answer = answered.learn(response, place)
+        return response
+
+    def _response(
+        self, exchange: exchanges.Exchange, response: http1.Response, data: bytes
+    ) -> None:
+        """Relay a final head and what of its body has come."""
+        if response.status == _SWITCHING:
+            exchange.switch(self, response, data)
+            return
+        if response.status == _NOT_FOUND and exchange.hides_not_found:
+            exchange.not_found(response, complete=len(data) == response.length)
+            return
+        head, framing = exchange.begin(response)
+        self.used = True
+        length = response.length
+        if length >= 0:
+            if len(data) == length and length < _COALESCE:  # nearly all there are
+                self.plane.outbox.write(exchange.client.transport, head + data)
+                self.pool.bytes_in += length
+                exchange.bytes = length
+                exchange.finish(reusable=response.keep_alive)
+                return
+            self.mode = Mode.LENGTH
+            self.left = length
+        else:
+            self.chunks = framing == http1.CHUNKED
+            if length == http1.CHUNKED:
+                self.mode = Mode.CHUNKED
+                self.decoder = chunked.Decoder()
+            else:
+                self.mode = Mode.UNTIL_CLOSE
+        exchange.client.deadline = _monotonic() + exchange.rules.body_seconds
+        self._body(exchange, data, head)
+
+    def _body(self, exchange: exchanges.Exchange, data: bytes, head: bytes) -> None:
+        """Relay a piece of a body, after `head` if that has not gone out."""
+        self.pool.bytes_in += len(data)
+        done = excess = False
+        match self.mode:
+            case Mode.TUNNEL:
+                exchange.client.deadline = _monotonic() + exchange.rules.tunnel_seconds
+            case Mode.LENGTH:
+                excess = len(data) > self.left
+                if excess:
+                    data = data[: self.left]
+                self.left -= len(data)
+                done = not self.left
+            case Mode.CHUNKED:
+                assert self.decoder is not None
+                try:
+                    data = self.decoder.feed(data)
+                except chunked.ChunkError as error:
+                    exchange.broken(f"its response is malformed: {error}")
+                    return
+                done = self.decoder.done
+                excess = bool(self.decoder.rest)
+        exchange.bytes += len(data)
+        if self.chunks:
+            data = http1.chunk(data) if data else b""
+            if done:
+                data += http1.LAST_CHUNK
+        outbox, transport = self.plane.outbox, exchange.client.transport
+        if head and len(data) >= _COALESCE:
+            outbox.write(transport, head)
+        elif head:
+            data = head + data
+        if data:
+            outbox.write(transport, data)
+        if done:
+            # 9112 §9.2: bytes beyond the response are no response to anything we asked.
+            exchange.finish(reusable=exchange.upstream_keeps_alive and not excess)
+
+    def reset(self) -> None:
+        """Ready for the next request."""
+        self.exchange = None
+        self.mode = Mode.HEAD
+        self.decoder = None
+        self.chunks = False
+
+    def close(self) -> None:
+        """Drop the connection; nobody is told."""
+        self.exchange = None
+        self.transport.abort()

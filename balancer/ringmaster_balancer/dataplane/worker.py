@@ -1,0 +1,205 @@
+"""A worker process: hosts the data plane, does what the control process says.
+
+Law: entry. It accepts once the control process has said its first word, serves on while that is
+away, and tells it on its return what it serves. SIGTERM drains. Its socket's queue outlives it:
+the supervisor keeps the socket. Started as `python -m ringmaster_balancer.dataplane.worker JSON`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+import uvloop
+
+from ringmaster_balancer import codes, errors, ipc, lifeline, logs, members
+from ringmaster_balancer import settings as settings_
+from ringmaster_balancer.dataplane import proxy
+from ringmaster_balancer.ring import table as tables
+
+_log = structlog.get_logger()
+
+_READ_BYTES = 262_144
+_RECONNECT_SECONDS = 0.1
+# Probes of a member in doubt follow one another every 20 ms; faster complaints change nothing.
+_MARK_SECONDS = 0.05
+# Without a supervisor nobody may hold the ports for long: the next one wants them.
+_ORPHAN_SECONDS = 0.5
+
+
+class Worker:
+    """One worker: the data plane and its line to the control process."""
+
+    def __init__(self, child: settings_.Child) -> None:
+        self._child = child
+        self._data = socket.socket(fileno=child.data_fd)
+        self._plane = proxy.DataPlane(
+            proxy.Settings(
+                lab_socket=child.lab_path if child.settings.lab_api else None,
+                worker=child.index,
+                workers=child.settings.workers,
+            ),
+            on_failure=self._mark,
+            on_ejected=lambda replica: _log.warning("member ejected", replica=replica),
+            on_recovered=lambda replica: _log.info("member may serve again", replica=replica),
+            on_panic=_tell_panic,
+        )
+        self._membership: Mapping[str, Any] | None = None
+        self._table: tables.Table | None = None
+        self._space = 0  # which way of finding slots the counts by slot belong to
+        self._marked: dict[str, float] = {}
+        self._writer: asyncio.StreamWriter | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+        self._drain_seconds = 0.0
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, or until the supervisor is gone."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._end, self._child.settings.drain_seconds)
+        loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor's to decide
+        lifeline.watch(self._child.lifeline_fd, lambda: self._end(_ORPHAN_SECONDS))
+        talking = asyncio.create_task(self._keep_talking())
+        stopping = asyncio.create_task(self._stopped())
+        await asyncio.wait({stopping, talking}, return_when=asyncio.FIRST_COMPLETED)
+        if talking.done():
+            talking.result()  # deaf: better dead, the supervisor starts another
+        if self._listening is not None:
+            await self._listening
+        self._data.close()  # with the supervisor's and our own gone, new clients are refused
+        await self._plane.drain(self._drain_seconds)
+        talking.cancel()
+
+    def _end(self, seconds: float) -> None:
+        if not self._stop.is_set():
+            self._drain_seconds = seconds
+            self._stop.set()
+
+    async def _stopped(self) -> None:
+        await self._stop.wait()
+
+    async def _keep_talking(self) -> None:
+        while True:
+            try:
+                await self._talk()
+            except (OSError, ipc.FrameError) as error:
+                _log.debug("no control process", reason=str(error))
+            finally:
+                self._writer = None
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _talk(self) -> None:
+        reader, writer = await asyncio.open_unix_connection(self._child.workers_path)
+        try:
+            self._writer = writer
+            hello: dict[str, Any] = {
+                "pid": os.getpid(),
+                "index": self._child.index,
+                "membership": self._membership,
+            }
+            self._say(ipc.Kind.HELLO, **hello)
+            decoder = ipc.Decoder()
+            while data := await reader.read(_READ_BYTES):
+                for frame in decoder.feed(data):
+                    self._hear(frame)
+        finally:
+            writer.close()
+
+    def _hear(self, frame: ipc.Frame) -> None:
+        match frame.kind:
+            case ipc.Kind.INSTALL:
+                self._install(frame)
+            case ipc.Kind.END:
+                self._uninstall(frame)
+            case ipc.Kind.HEALTH:
+                self._plane.set_health(frame.fields["healthy"], erring=frame.fields["erring"])
+            case ipc.Kind.ASK:
+                self._report(frame)
+            case _:
+                raise ipc.FrameError(f"the control process does not say {frame.kind}")
+
+    def _install(self, frame: ipc.Frame) -> None:
+        try:
+            membership = members.Membership.model_validate(frame.fields["membership"])
+            table = tables.from_bytes(frame.body, load=codes.load) if frame.body else self._table
+        except codes.CodeError as error:
+            # Unconfirmed, so that the push fails; what serves goes on, and whatever comes next
+            # must bring its table along.
+            _log.error("hash function refused", reason=str(error))
+            self._table = None
+            return
+        except (ValueError, errors.BalancerError) as error:
+            raise ipc.FrameError(f"a table that cannot be used: {error}") from error
+        if table is None:
+            raise ipc.FrameError("the first table is missing")
+        if frame.fields["space"] != self._space:
+            self._plane.take_hits()
+            self._space = frame.fields["space"]
+        self._plane.install(membership, table)
+        self._table = table
+        self._membership = frame.fields["membership"]
+        self._plane.set_health(frame.fields["healthy"], erring=frame.fields["erring"])
+        self._confirm(frame)
+
+    def _uninstall(self, frame: ipc.Frame) -> None:
+        self._plane.clear()
+        self._membership = None
+        self._confirm(frame)
+
+    def _confirm(self, frame: ipc.Frame) -> None:
+        if self._listening is None and not self._stop.is_set():
+            self._listening = asyncio.create_task(self._plane.listen(self._data))
+        self._say(ipc.Kind.ACK, seq=frame.fields["seq"])
+
+    def _report(self, frame: ipc.Frame) -> None:
+        if frame.fields.get("hits"):
+            self._say(ipc.Kind.HITS, self._plane.take_hits(), space=self._space)
+        self._say(
+            ipc.Kind.REPORT,
+            ask=frame.fields["ask"],
+            stats=self._plane.stats(),
+            inFlight=self._plane.in_flight(),
+        )
+
+    def _mark(self, replica: str, reason: str) -> None:
+        """One complaint about a replica makes it probed; a thousand more would say the same."""
+        now = asyncio.get_running_loop().time()
+        if now - self._marked.get(replica, 0.0) < _MARK_SECONDS:
+            return
+        self._marked = {**self._recent(now), replica: now}
+        self._say(ipc.Kind.MARK, replica=replica, reason=reason)
+
+    def _recent(self, now: float) -> dict[str, float]:
+        return {name: at for name, at in self._marked.items() if now - at < _MARK_SECONDS}
+
+    def _say(self, kind: ipc.Kind, body: bytes = b"", **fields: Any) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(ipc.encode(ipc.Frame(kind=kind, fields=fields, body=body)))
+
+
+def _tell_panic(begins: bool) -> None:
+    if begins:
+        _log.error("too many members are out: those that answer at all serve again")
+    else:
+        _log.info("enough members are well again")
+
+
+def main() -> None:
+    """Run one worker; its only argument is a `settings.Child` as JSON."""
+    child = settings_.Child.from_json(sys.argv[1])
+    logs.configure(f"worker-{child.index}")
+    uvloop.run(_serve(child))
+
+
+async def _serve(child: settings_.Child) -> None:
+    await Worker(child).run()
+
+
+if __name__ == "__main__":
+    main()

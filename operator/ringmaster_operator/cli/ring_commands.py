@@ -1,0 +1,179 @@
+"""The CLI's commands on a ring, which ask a balancer: explain, plan, picture.
+
+Law: a command understands words and calls one function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ringmaster_operator import errors, printers, spec
+from ringmaster_operator.cli import options, preview, ring_api, verbs
+from ringmaster_operator.up import specfiles
+
+_FORMS: dict[str, Callable[[Any], str]] = {"yaml": printers.to_yaml, "json": printers.to_json}
+
+
+def asking(command: Any) -> Any:
+    """What every command that asks a balancer has."""
+    for option in (
+        click.option(
+            "--token-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="The balancer's token.  [default: token in the state folder]",
+        ),
+        click.option(
+            "--balancer",
+            metavar="URL",
+            help="The balancer's control address.  [default: that of `up`, else "
+            "http://127.0.0.1:5001]",
+        ),
+        options.state_option,
+        options.namespace_option,
+    ):
+        command = option(command)
+    return command
+
+
+def _form(command: Any) -> Any:
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["text", *_FORMS]),
+        default="text",
+        help="Another form.",
+    )(command)
+
+
+@click.command(
+    "explain",
+    epilog=options.examples(
+        "ringmaster explain --key alice",
+        "ringmaster explain serverset/web --key 42 --balancer http://127.0.0.1:5001",
+    ),
+)
+@click.argument("words", nargs=-1, metavar="[TYPE] [NAME]")
+@click.option(
+    "--key", required=True, help="The request's key, such as the value of its X-Request-Id."
+)
+@_form
+@asking
+@options.pass_context
+def explain_command(
+    context: options.Context,
+    /,
+    *,
+    words: Sequence[str],
+    key: str,
+    output: str,
+    state_dir: Path | None,
+    **where: Any,
+) -> None:
+    """Say which replica a key goes to, and why."""
+    ring = ring_api.find(options.state(context, state_dir), names=verbs.names(words), **where)
+    told = ring.explain(key)
+    click.echo(_FORMS.get(output, printers.explain)(told).rstrip("\n"))
+
+
+@click.command(
+    "plan",
+    epilog=options.examples(
+        "ringmaster plan -f changed.yaml",
+        "ringmaster plan -f changed.yaml -o json | jq .moved",
+    ),
+)
+@click.option(
+    "-f",
+    "--filename",
+    "file",
+    required=True,
+    metavar="PATH",
+    help="The ServerSet as it is to be; - for standard input.",
+)
+@_form
+@asking
+@options.pass_context
+def plan_command(
+    context: options.Context,
+    /,
+    *,
+    file: str,
+    output: str,
+    state_dir: Path | None,
+    namespace: str | None,
+    **where: Any,
+) -> None:
+    """Say what a change of members, scheme or hash would move, before it is made.
+
+    Nothing is changed. A hash function of your own is tried, and refused with its numbers.
+    """
+    documents = specfiles.checked(specfiles.read([file], namespace=namespace))
+    if len(documents) != 1:
+        raise errors.UsageError(f"{file} holds {len(documents)} ServerSets: a plan is of one")
+    (document,) = documents
+    key = specfiles.key(document)
+    ring = ring_api.find(
+        options.state(context, state_dir), namespace=key[0], names=key[1:], **where
+    )
+    change = preview.of(document, ring.held())
+    told = ring.plan(change.change)
+    if output in _FORMS:
+        click.echo(_FORMS[output](told).rstrip("\n"))
+        return
+    limit = spec.parse(document).spec.ring.max_moved_percent
+    click.echo(preview.text(told, change, limit=limit).rstrip("\n"))
+
+
+@click.command(
+    "picture",
+    epilog=options.examples(
+        "ringmaster picture -o ring.svg", "ringmaster picture --part change -o moved.svg"
+    ),
+)
+@click.argument("words", nargs=-1, metavar="[TYPE] [NAME]")
+@click.option(
+    "--part",
+    type=click.Choice(["sheet", "ring", "shares", "change"]),
+    default="sheet",
+    show_default=True,
+    help="All on one sheet, the ring, the shares, or what the last change moved.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    default="-",
+    metavar="FILE",
+    help="Where to.  [default: standard output]",
+)
+@asking
+@options.pass_context
+def picture_command(
+    context: options.Context,
+    /,
+    *,
+    words: Sequence[str],
+    part: str,
+    file: str,
+    state_dir: Path | None,
+    **where: Any,
+) -> None:
+    """Draw the ring as an SVG file: who has which slots, how much, and what has moved."""
+    ring = ring_api.find(options.state(context, state_dir), names=verbs.names(words), **where)
+    drawn = ring.picture(part)
+    if not drawn:
+        raise errors.UsageError(
+            "the ring has not changed yet" if part == "change" else "the balancer holds no ring"
+        )
+    if file == "-":
+        click.echo(drawn)
+        return
+    ring_api.write(file, drawn + "\n")
+    click.echo(f"{file}: {part} of {ring.namespace}/{ring.name}")
+
+
+COMMANDS = (explain_command, plan_command, picture_command)

@@ -1,0 +1,198 @@
+"""The places of a set: too few, too many, equal; and a living replica for each.
+
+Law: pure. A place keeps its member id through every replacement; new places take the lowest free
+ordinal; what fails is replaced under the same id, with a crash-loop backoff.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ringmaster_operator import memory, observed
+from ringmaster_operator.plan import ranking
+from ringmaster_operator.plan.draft import Draft
+from ringmaster_operator.plan.world import alive
+
+# Ready for this long, and earlier failures of the place are forgiven.
+FORGIVE_SECONDS = 10.0
+
+
+def recognise(draft: Draft) -> None:
+    """Take note of every replica: those of a lost memory are adopted, awaited ones have come."""
+    for replica in draft.world.replicas:
+        place = draft.places.get(replica.ordinal)
+        if place is None or replica.attempt > place.attempt:
+            going = replica.phase is observed.Phase.TERMINATING
+            draft.places[replica.ordinal] = memory.Place(
+                attempt=replica.attempt,
+                reason=replica.reason,
+                wanted=not going if place is None else place.wanted,
+                due=False,
+                seen=True,
+                revision=replica.revision,
+                failures=place.failures if place else 0,
+                not_before=place.not_before if place else 0.0,
+            )
+        elif replica.attempt == place.attempt:
+            if not place.seen:
+                draft.change(replica.ordinal, seen=True, due=False, vacate=False)
+            draft.change(replica.ordinal, revision=replica.revision)
+            _forgive(draft, replica)
+
+
+def resize(draft: Draft) -> None:
+    """Open and close places until there are as many as wanted."""
+    surplus = len(draft.wanted()) - draft.world.wanted
+    if surplus < 0:
+        _open(draft, -surplus)
+    elif surplus > 0:
+        _close(draft, surplus)
+
+
+def heal(draft: Draft) -> None:
+    """See to it that every wanted place has, or will have, one good replica."""
+    for ordinal in sorted(draft.places):
+        if not draft.places[ordinal].wanted:
+            for replica in draft.world.group(ordinal):
+                draft.leave(replica, f"{draft.world.wanted} wanted")
+        elif draft.fresh(ordinal):
+            _settle(draft, ordinal)
+        elif draft.healthy(ordinal):
+            _keep_outdated(draft, ordinal)
+        elif draft.world.group(ordinal):
+            _replace_sick(draft, ordinal)
+        elif not draft.places[ordinal].due:
+            draft.fail(ordinal, observed.Reason.EMERGENCY, _obituary(draft, ordinal))
+
+
+def _forgive(draft: Draft, replica: observed.Replica) -> None:
+    place = draft.places[replica.ordinal]
+    if not (place.failures and alive(replica) and replica.ready):
+        return
+    forgiven_at = (replica.ready_since or replica.created_at) + FORGIVE_SECONDS
+    if forgiven_at <= draft.world.now:
+        draft.change(replica.ordinal, failures=0, not_before=0.0)
+    else:
+        draft.wakes.append(forgiven_at)
+
+
+def _open(draft: Draft, count: int) -> None:
+    """Places whose replica can be kept first, then the lowest free ordinals."""
+    closed = sorted(o for o, place in draft.places.items() if not place.wanted)
+    for ordinal in [o for o in closed if draft.fresh(o)][:count]:
+        draft.change(ordinal, wanted=True)
+        count -= 1
+    names = _unused_names(draft)
+    ordinal = 0
+    while count > 0:
+        place = draft.places.get(ordinal)
+        if place is None:
+            place = memory.Place(name=next(names, ""))
+            draft.places[ordinal] = place
+            count -= 1
+        elif not place.wanted and not draft.world.group(ordinal):
+            draft.change(ordinal, wanted=True, failures=0, not_before=0.0)
+            draft.renew(ordinal, observed.Reason.SCALE_UP)
+            if not draft.places[ordinal].tried_at:
+                draft.change(ordinal, name=next(names, ""))
+            count -= 1
+        ordinal += 1
+
+
+def _unused_names(draft: Draft) -> Iterator[str]:
+    """Names asked for that nobody has; on Kubernetes `S5` and `s5` are the same name."""
+    taken = {n.lower() for r in draft.world.replicas for n in (r.name, r.display_name)}
+    taken |= {place.name.lower() for place in draft.places.values() if place.wanted}
+    for name in dict.fromkeys(draft.world.spec.names):
+        if name.lower() not in taken:
+            taken.add(name.lower())
+            yield name
+
+
+def _close(draft: Draft, count: int) -> None:
+    active = {member.uid for member in draft.before.members if member.state == "active"}
+    held = {r.uid for r in draft.world.replicas if draft.world.held_active(r)}
+    order = ranking.scale_down_order(
+        {ordinal: _representative(draft, ordinal) for ordinal in draft.wanted()},
+        in_ring=active | held,
+        victims=draft.world.spec.scale_down.victims,
+    )
+    for ordinal in order[:count]:
+        draft.change(ordinal, wanted=False, due=False, vacate=False)
+
+
+def _representative(draft: Draft, ordinal: int) -> observed.Replica | None:
+    """The replica that stands for a place: the best of those that live."""
+    return max(
+        draft.world.group(ordinal),
+        key=lambda r: (draft.world.available(r), r.ready, r.revision == draft.target, r.attempt),
+        default=None,
+    )
+
+
+def _settle(draft: Draft, ordinal: int) -> None:
+    """A replica of the target lives: once it is available, it alone stays."""
+    world = draft.world
+    best = max(
+        draft.fresh(ordinal),
+        key=lambda r: (world.available(r), r.ready, r.uid not in draft.before.drains, r.attempt),
+    )
+    serving = [r for r in draft.healthy(ordinal) if r.revision != draft.target and r.ready]
+    for other in world.group(ordinal):
+        if other is best:
+            continue
+        if world.available(best):
+            draft.leave(other, f"{best.name} serves in its place")
+        elif other not in serving and (serving or not world.sick(other)):
+            draft.leave(other, f"{best.name} starts in its place")
+    draft.change(ordinal, due=False, vacate=False)
+
+
+def _keep_outdated(draft: Draft, ordinal: int) -> None:
+    """Only replicas of other templates are healthy: one stays until `rollout` lets it go."""
+    healthy = draft.healthy(ordinal)
+    kept = max(
+        healthy, key=lambda r: (draft.world.available(r), r.ready, _active(draft, r), r.attempt)
+    )
+    for replica in draft.world.group(ordinal):
+        if replica is not kept:
+            sick = draft.world.sick(replica)
+            draft.leave(
+                replica, "not ready for too long" if sick else f"{kept.name} serves in its place"
+            )
+    place = draft.places[ordinal]
+    newest = max(healthy, key=lambda r: r.attempt)
+    lost = place.seen and newest.attempt < place.attempt and place.revision == draft.target
+    if lost and not place.due:
+        draft.fail(ordinal, observed.Reason.ROLLOUT, _obituary(draft, ordinal))
+
+
+def _active(draft: Draft, replica: observed.Replica) -> bool:
+    return any(m.uid == replica.uid and m.state == "active" for m in draft.before.members)
+
+
+def _replace_sick(draft: Draft, ordinal: int) -> None:
+    """The successor runs first, if there is room beside; else the sick one goes first."""
+    place = draft.places[ordinal]
+    if not place.due:
+        draft.fail(ordinal, observed.Reason.EMERGENCY, "not ready for too long")
+    if draft.phantom(ordinal):
+        return
+    if not draft.places[ordinal].vacate and draft.room() > 0:
+        draft.beside[ordinal] = "not ready for too long"
+        return
+    vacated = [o for o in draft.wanted() if draft.places[o].vacate and o != ordinal]
+    if draft.places[ordinal].vacate or len(vacated) < max(1, draft.world.spec.unavailable()):
+        draft.change(ordinal, vacate=True)
+        for replica in draft.world.group(ordinal):
+            draft.leave(replica, "not ready for too long")
+
+
+def _obituary(draft: Draft, ordinal: int) -> str:
+    """What became of the newest replica of a place."""
+    attempt = draft.places[ordinal].attempt
+    for replica in draft.world.replicas:
+        if (replica.ordinal, replica.attempt) == (ordinal, attempt):
+            said = f": {replica.message}" if replica.message else ""
+            return f"{replica.name} is {replica.phase.value}{said}"
+    return f"{draft.name(ordinal)} is gone"

@@ -1,0 +1,75 @@
+"""The ServerSet as its user wrote it: the one door to the model, its rules and its template.
+
+Law: pure. `parse` takes a document whole or refuses it with every fault at once, shape and sense
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ringmaster_operator import errors, naming
+from ringmaster_operator.spec import rules, shape
+from ringmaster_operator.spec.honour import unsupported
+from ringmaster_operator.spec.pod import Probe
+from ringmaster_operator.spec.resource import Balancer, Metadata, ServerSet, Spec
+from ringmaster_operator.spec.rules import faults_of_change, warnings
+from ringmaster_operator.spec.sections import Proxy, Ring
+from ringmaster_operator.spec.template import Container, container, health
+
+__all__ = [
+    "Balancer",
+    "Container",
+    "Metadata",
+    "Probe",
+    "Proxy",
+    "Ring",
+    "ServerSet",
+    "Spec",
+    "container",
+    "document",
+    "faults_of_change",
+    "health",
+    "parse",
+    "unsupported",
+    "warnings",
+]
+
+# What stands in for a required field that is at fault, so that the rest can still be judged; no
+# rule reads a field that is at fault.
+_PLACEHOLDERS: Mapping[shape.Loc, Any] = {
+    ("apiVersion",): naming.API_VERSION,
+    ("kind",): naming.KIND,
+    ("metadata",): {"name": "x"},
+    ("metadata", "name"): "x",
+    ("spec",): {"selector": {"matchLabels": {"x": "x"}}, "template": {}},
+    ("spec", "selector"): {"matchLabels": {"x": "x"}},
+    ("spec", "selector", "matchLabels"): {"x": "x"},
+    ("spec", "balancer", "selector", "matchLabels"): {"x": "x"},
+    ("spec", "template"): {},
+}
+
+
+def parse(document: Any) -> ServerSet:
+    """Read a document, a null being the same as an absent field.
+
+    Raises:
+        SpecInvalidError: with every fault, those of shape first.
+    """
+    plain, strange = shape.plain(document)
+    value, faults, broken = shape.read(ServerSet, plain, placeholders=_PLACEHOLDERS)
+    senseless = rules.faults(value, broken=broken)
+    found = (*strange, *faults, *senseless)
+    if found:
+        raise errors.SpecInvalidError(found)
+    return value
+
+
+def document(server_set: ServerSet) -> dict[str, Any]:
+    """The document with every default filled in; `parse` reads it back to an equal value."""
+    dumped = server_set.model_dump(mode="json", exclude_none=True)
+    strategy = dumped["spec"]["strategy"]
+    if strategy["type"] == "Recreate":
+        del strategy["rollingUpdate"]
+    return dumped

@@ -1,0 +1,261 @@
+"""The part of a PodTemplateSpec that Ringmaster reads, and what may be wrong with it.
+
+Law: pure. Fields that are not read here are left alone; whether a runtime can honour them is for
+`honour` to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from ringmaster_operator import errors
+from ringmaster_operator.spec import quantity, shape
+
+PREFIX = "spec.template"  # where a pod template lies in a ServerSet
+
+
+class Lenient(shape.Value):
+    """Part of a pod template: fields that the view does not know are allowed."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _port(value: Any) -> int | str:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65_536:  # noqa: PLR2004 – TCP
+        return value
+    raise ValueError("must be a port number from 1 to 65535 or the name of a port")
+
+
+PortNumber = Annotated[int, Field(ge=1, le=65_535)]
+PortReference = Annotated[
+    Any, BeforeValidator(_port), WithJsonSchema({"x-kubernetes-int-or-string": True})
+]
+# A quantity may be written as a fraction (`cpu: 0.5`), which int-or-string does not allow.
+_ANY = WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})
+Strings = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class EnvVar(Lenient):
+    """A variable; `value` may refer to earlier ones as $(NAME)."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """Name of the variable."""
+    value: str = ""
+    """Its value; $(NAME) refers to an earlier variable, $$ is a dollar sign."""
+
+
+class ContainerPort(Lenient):
+    """A port that the container listens on."""
+
+    name: str = ""
+    """By which probes may refer to it; `http` names the port that serves."""
+    container_port: PortNumber
+    """The port number."""
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+    """TCP is what a balancer needs."""
+
+
+class HttpHeader(Lenient):
+    """A header field that a probe sends."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """The field's name."""
+    value: str = ""
+    """The field's value."""
+
+
+class HttpGet(Lenient):
+    """A probe by HTTP: any status from 200 to 399 is good."""
+
+    path: str = "/"
+    """Path of the request."""
+    port: PortReference
+    """Number or name of the port."""
+    scheme: Literal["HTTP", "HTTPS"] = "HTTP"
+    """HTTP or HTTPS; a certificate is not checked."""
+    http_headers: Annotated[tuple[HttpHeader, ...], Field(strict=False)] = ()
+    """Header fields of the request."""
+
+
+class TcpSocket(Lenient):
+    """A probe by a TCP connect."""
+
+    port: PortReference
+    """Number or name of the port."""
+
+
+class Exec(Lenient):
+    """A probe by a command: exit status 0 is good."""
+
+    command: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    """The command and its arguments; no shell."""
+
+
+class Probe(Lenient):
+    """When a replica is ready; exactly one of http_get, tcp_socket and exec.
+
+    `grpc` is only known so that a runtime can say that it does not honour it.
+    """
+
+    http_get: HttpGet | None = None
+    """Ask by HTTP."""
+    tcp_socket: TcpSocket | None = None
+    """Ask by a TCP connect."""
+    exec: Exec | None = None
+    """Ask by a command."""
+    grpc: Annotated[Any, _ANY] = None
+    """Ask by gRPC; on Kubernetes only."""
+    initial_delay_seconds: Annotated[int, Field(ge=0)] = 0
+    """Before the first probe."""
+    period_seconds: Annotated[int, Field(ge=1)] = 10
+    """Between two probes."""
+    timeout_seconds: Annotated[int, Field(ge=1)] = 1
+    """How long a probe may take."""
+    success_threshold: Annotated[int, Field(ge=1)] = 1
+    """Good probes in a row until an unready replica is ready."""
+    failure_threshold: Annotated[int, Field(ge=1)] = 3
+    """Bad probes in a row until a ready replica is unready."""
+
+
+class Amounts(Lenient):
+    """CPU in cores and memory in bytes; None where nothing is said."""
+
+    cpu: Annotated[float | None, BeforeValidator(quantity.cores), _ANY] = None
+    """Cores, such as 500m or 1.5."""
+    memory: Annotated[int | None, BeforeValidator(quantity.size), _ANY] = None
+    """Bytes, such as 64Mi."""
+
+
+class Resources(Lenient):
+    """What a container may use, and what it asks for."""
+
+    limits: Amounts = Amounts()
+    """What a container may use at most."""
+    requests: Amounts = Amounts()
+    """What a scheduler keeps free for it."""
+
+
+class Container(Lenient):
+    """A program that runs in a replica."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63)]
+    """Unique in the pod."""
+    image: str = ""
+    """The image to run; a process has none."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    """When to pull the image; left out: IfNotPresent, for the tag latest Always."""
+    command: Strings = ()
+    """The program and its first arguments, in place of the image's entry point."""
+    args: Strings = ()
+    """Further arguments."""
+    working_dir: str = ""
+    """Where the program starts."""
+    env: Annotated[tuple[EnvVar, ...], Field(strict=False)] = ()
+    """Environment variables, in order."""
+    ports: Annotated[tuple[ContainerPort, ...], Field(strict=False)] = ()
+    """Ports that the program listens on."""
+    resources: Resources = Resources()
+    """CPU and memory."""
+    readiness_probe: Probe | None = None
+    """When a replica may serve."""
+
+
+class PodSpec(Lenient):
+    """`spec` of a pod template."""
+
+    containers: Annotated[tuple[Container, ...], Field(strict=False, min_length=1)]
+    """What runs; Docker and processes run the first one only."""
+    termination_grace_period_seconds: Annotated[int, Field(ge=0)] = 30
+    """How long a replica may take to end before it is killed."""
+
+
+class PodMetadata(Lenient):
+    """`metadata` of a pod template."""
+
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of every replica; spec.selector lies within them."""
+    annotations: dict[str, str] = Field(default_factory=dict)
+    """Annotations of every replica."""
+
+
+class Template(Lenient):
+    """A PodTemplateSpec."""
+
+    metadata: PodMetadata = PodMetadata()
+    """Labels and annotations of every replica."""
+    spec: PodSpec
+    """What a replica runs."""
+
+
+_PLACEHOLDERS: Mapping[shape.Loc, Any] = {
+    ("spec",): {"containers": [{"name": "x"}]},
+    ("spec", "containers"): [{"name": "x"}],
+    ("spec", "containers", "*"): {"name": "x"},
+    ("spec", "containers", "*", "name"): "x",
+    ("spec", "containers", "*", "env", "*"): {"name": "x"},
+    ("spec", "containers", "*", "env", "*", "name"): "x",
+    ("spec", "containers", "*", "ports", "*"): {"containerPort": 1},
+    ("spec", "containers", "*", "ports", "*", "containerPort"): 1,
+    ("spec", "containers", "*", "readinessProbe", "httpGet", "port"): 1,
+    ("spec", "containers", "*", "readinessProbe", "tcpSocket", "port"): 1,
+    ("spec", "containers", "*", "readinessProbe", "exec", "command"): ["x"],
+}
+_PROBES = {"http_get": "httpGet", "tcp_socket": "tcpSocket", "exec": "exec", "grpc": "grpc"}
+
+
+def read(template: Mapping[str, Any]) -> tuple[Template, tuple[errors.Fault, ...], shape.Broken]:
+    """Read a pod template: its view, every fault, and where those lie (from the template on)."""
+    view, faults, broken = shape.read(
+        Template, dict(template), placeholders=_PLACEHOLDERS, prefix=PREFIX
+    )
+    return view, (*faults, *_senseless(view, broken)), broken
+
+
+def _senseless(view: Template, broken: shape.Broken) -> Iterator[errors.Fault]:
+    """What no field's type can say, wherever the shape is sound."""
+    names = [container.name for container in view.spec.containers]
+    for index, container in enumerate(view.spec.containers):
+        at: shape.Loc = ("spec", "containers", index)
+        if not broken.touches((*at, "name")):
+            yield from _repeated(names[: index + 1], (*at, "name"))
+        if not broken.touches((*at, "ports")):
+            yield from _port_faults(container, (*at, "ports"))
+        if container.readiness_probe and not broken.touches(
+            (*at, "ports"), (*at, "readinessProbe")
+        ):
+            yield from _probe_faults(container, (*at, "readinessProbe"))
+
+
+def _repeated(names: Sequence[str], loc: shape.Loc) -> Iterator[errors.Fault]:
+    """The last name, if it was there before."""
+    if names[-1] in names[:-1]:
+        yield _fault(loc, f"must be unique: {shape.brief(names[-1])} is there already")
+
+
+def _port_faults(container: Container, loc: shape.Loc) -> Iterator[errors.Fault]:
+    names: list[str] = []
+    for index, port in enumerate(container.ports):
+        names.append(port.name or f"#{index}")
+        yield from _repeated(names, (*loc, index, "name"))
+
+
+def _probe_faults(container: Container, loc: shape.Loc) -> Iterator[errors.Fault]:
+    probe = container.readiness_probe
+    given = [field for field in _PROBES if getattr(probe, field)]
+    if len(given) != 1:
+        yield _fault(loc, f"must have exactly one of {', '.join(list(_PROBES.values())[:3])}")
+    names = {port.name for port in container.ports if port.name}
+    for field in given:
+        port = getattr(getattr(probe, field), "port", None)
+        if isinstance(port, str) and port not in names:
+            message = f"must be the name of one of the container's ports, not {shape.brief(port)}"
+            yield _fault((*loc, _PROBES[field], "port"), message)
+
+
+def _fault(loc: shape.Loc, message: str) -> errors.Fault:
+    return errors.Fault(path=shape.path(loc, prefix=PREFIX), message=message)

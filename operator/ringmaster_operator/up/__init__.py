@@ -1,0 +1,253 @@
+"""`ringmaster up`: operator and balancer in one foreground command.
+
+Law: `up` only supervises; no request and no decision passes through it. Operator and balancer are
+sessions of their own that log to files, so a `kill -9` of `up` stops nothing: replicas, balancer
+and operator go on. The next `up` on the state folder finds both by their records. The balancer
+is supervised on as it is if it was ordered in the very same words, so that no request is lost,
+else ended gracefully and started anew; the operator, through which no traffic goes, is always
+replaced, and the new one adopts the replicas. Ctrl-C and SIGTERM end all (`shutdown`); a second
+one no longer waits for anything.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ringmaster_operator import errors, spec, statedir
+from ringmaster_operator.runtimes import choice
+from ringmaster_operator.up import children, occupied, progress, shutdown, specfiles, tail
+
+_TURN = 0.1  # seconds between two looks at the children
+_HARD = 130  # exit code after a second Ctrl-C, as a shell has it
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The command line of `up`."""
+
+    state: statedir.StateDir
+    files: tuple[str, ...] = ()
+    host: str = "127.0.0.1"  # the lab API knows no users: nobody else's business unless asked for
+    port: int = 5000
+    control_port: int = 5001
+    api_port: int = 7070
+    workers: int | None = None
+    lab_api: bool = True
+    hash_path: Path | None = None
+    runtime: str | None = None  # None: the one that the state folder has
+    docker_network: str | None = None
+    verbose: bool = False
+
+
+class Signals:
+    """Counts the requests to end. The handlers only count: whoever works asks."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def install(self) -> None:
+        """Take SIGINT, SIGTERM and (unless nohup has it ignored) SIGHUP."""
+        signal.signal(signal.SIGINT, self._handle)
+        signal.signal(signal.SIGTERM, self._handle)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._handle)
+
+    def ending(self) -> bool:
+        """Whether to end."""
+        return self._count > 0
+
+    def hurried(self) -> bool:
+        """Whether to end without waiting."""
+        return self._count > 1
+
+    def _handle(self, _number: int, _frame: Any) -> None:
+        self._count += 1
+
+
+def run(settings: Settings, *, say: Say) -> int:
+    """Run until a signal comes; the exit code.
+
+    Raises:
+        UsageError: a port is taken, the state folder cannot be written, another `up` has it.
+        SpecInvalidError: a spec file is wrong; nothing was started.
+    """
+    chosen = _chosen(settings)
+    documents = _documents(settings.files, runtime=chosen.kind)
+    state = settings.state
+    state.prepare()
+    with state.lock("up", busy=_busy(state)):
+        state.token()
+        signals = Signals()
+        signals.install()
+        supervised = _take_over(settings, documents, say=say)
+        _record_ourselves(state)
+        try:
+            _supervise(settings, supervised, signals, say=say)
+        finally:
+            say("stopping: the balancer finishes its requests (Ctrl-C again to end at once)")
+            shutdown.end_all(state, say=say, hurry=signals.hurried)
+            state.run_file("up").unlink(missing_ok=True)
+    return _HARD if signals.hurried() else 0
+
+
+def ring(documents: Sequence[dict[str, Any]]) -> str:
+    """The ring that the balancer serves: that of the first ServerSet."""
+    return "/".join(specfiles.key(documents[0])) if documents else "default/web"
+
+
+def orders(settings: Settings, documents: Sequence[dict[str, Any]]) -> tuple[children.Order, ...]:
+    """What `up` runs, the balancer first: it listens while the operator still starts."""
+    return _balancer(settings, ring(documents)), _operator(settings)
+
+
+def _balancer(settings: Settings, name: str) -> children.Order:
+    state = settings.state
+    argv = [sys.executable, "-m", "ringmaster_balancer", "--ring", name]
+    argv += ["--host", settings.host, "--port", str(settings.port)]
+    argv += ["--control-host", "127.0.0.1", "--control-port", str(settings.control_port)]
+    argv += ["--token-file", str(state.token_file), "--state-dir", str(state.balancer)]
+    argv += ["--drain-seconds", str(shutdown.DRAIN_SECONDS)]
+    if settings.workers is not None:
+        argv += ["--workers", str(settings.workers)]
+    if settings.hash_path is not None:
+        argv += ["--hash-path", str(settings.hash_path.absolute())]
+    if settings.lab_api:
+        argv += ["--lab-api", "--operator-url", f"http://127.0.0.1:{settings.api_port}"]
+    return children.Order(
+        name="balancer", argv=tuple(argv), ports=(settings.port, settings.control_port)
+    )
+
+
+def _operator(settings: Settings) -> children.Order:
+    argv = [sys.executable, "-m", "ringmaster_operator", "--state-dir", str(settings.state.root)]
+    chosen = _chosen(settings)
+    argv += ["--runtime", chosen.kind]
+    if chosen.kind == choice.DOCKER:
+        argv += ["--docker-network", chosen.network]
+    argv += ["--api-port", str(settings.api_port)]
+    argv += ["--balancer-url", f"http://127.0.0.1:{settings.control_port}"]
+    for file in settings.files:
+        argv += ["-f", file]
+    # The user who types `up -f web.yaml` wants `web`, even if it was deleted since; an operator
+    # that is merely started again must not bring back what was deleted meanwhile.
+    return children.Order(
+        name="operator",
+        argv=tuple(argv),
+        ports=(settings.api_port,),
+        first_only=("--create-missing",),
+    )
+
+
+def _chosen(settings: Settings) -> choice.Choice:
+    """The runtime of the command line, else the folder's."""
+    before = choice.recorded(settings.state)
+    return choice.Choice(
+        kind=settings.runtime or before.kind, network=settings.docker_network or before.network
+    )
+
+
+def _documents(files: Sequence[str], *, runtime: str) -> list[dict[str, Any]]:
+    if "-" in files:
+        raise errors.UsageError("up cannot read standard input: it reads its spec files again")
+    documents = specfiles.checked(specfiles.read(files)) if files else []
+    for document in documents:
+        faults = spec.unsupported(document["spec"]["template"], runtime=runtime)
+        if faults:
+            raise errors.SpecInvalidError(tuple(faults))
+    return documents
+
+
+def _take_over(
+    settings: Settings, documents: Sequence[dict[str, Any]], *, say: Say
+) -> list[children.Child]:
+    """Adopt or end what an earlier `up` left, then start what is missing."""
+    state = settings.state
+    flags = {"--port": settings.port, "--control-port": settings.control_port}
+    flags["--api-port"] = settings.api_port
+    ours = {
+        port
+        for name in ("balancer", "operator")
+        if children.find_recorded(state, name)
+        for port in statedir.read_json(state.run_file(name)).get("ports", ())
+    }
+    occupied.check(flags, host=settings.host, ours=ours)
+    if children.end_recorded(state, "operator", grace=shutdown.OPERATOR_GRACE):
+        say("took over from an earlier operator; its replicas go on")
+    with state.lock("operator", busy=f"an operator that `up` did not start acts on {state.root}"):
+        pass
+    supervised = []
+    for order in orders(settings, documents):
+        child = children.Child(order=order, state=state)
+        if child.adopt():
+            say(f"adopted the running {order.name} (pid {child.pid})")
+        else:
+            children.end_recorded(state, order.name, grace=shutdown.BALANCER_GRACE)
+            child.start()
+        supervised.append(child)
+    return supervised
+
+
+def _supervise(
+    settings: Settings, supervised: Sequence[children.Child], signals: Signals, *, say: Say
+) -> None:
+    tails = [
+        tail.Tail(child.order.name, settings.state.log_file(child.order.name))
+        for child in supervised
+    ]
+    watched = progress.Progress(
+        server=f"http://127.0.0.1:{settings.api_port}",
+        balancer=f"http://127.0.0.1:{settings.control_port}",
+        hint=_hint(settings),
+        say=say,
+    )
+    watched.start()
+    try:
+        while not signals.ending():
+            for child in supervised:
+                if line := child.tend():
+                    say(line)
+            for each in tails:
+                for line in each.lines(everything=settings.verbose):
+                    say(line)
+            time.sleep(_TURN)
+    finally:
+        watched.close()
+
+
+def _hint(settings: Settings) -> list[str]:
+    """What to try once all is ready."""
+    usual = settings.state.root == statedir.default(os.environ)
+    where = "" if usual else f" --state-dir {settings.state.root}"
+    return [
+        "",
+        f"  curl http://localhost:{settings.port}/home",
+        f"  ringmaster{where} get",
+        f"  ringmaster{where} scale serverset/web --replicas=5",
+        f"  http://localhost:{settings.control_port}/ in a browser",
+        "",
+        "Ctrl-C ends everything.",
+    ]
+
+
+def _busy(state: statedir.StateDir) -> str:
+    pid = statedir.read_json(state.run_file("up")).get("pid", "unknown")
+    return (
+        f"another `ringmaster up` (pid {pid}) runs on the state folder {state.root}: "
+        "`ringmaster down` ends it; --state-dir chooses another folder"
+    )
+
+
+def _record_ourselves(state: statedir.StateDir) -> None:
+    order = children.Order(name="up", argv=tuple(sys.argv), ports=())
+    children.write_record(state, order, psutil.Process())

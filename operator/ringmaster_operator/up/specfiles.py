@@ -1,0 +1,172 @@
+"""Spec files: found, read, and applied to the local store when their content has changed.
+
+Law: a file that says what it said before is not applied again, so that a scale, an /add or a
+deletion survives a restart. What was said last is remembered per ServerSet, as a hash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ringmaster_operator import applying, errors, spec, statedir
+from ringmaster_operator.api import admission
+from ringmaster_operator.spec import manifest
+
+if TYPE_CHECKING:
+    from ringmaster_operator import store
+
+Document = dict[str, Any]
+_SUFFIXES = frozenset({".yaml", ".yml", ".json"})  # what kubectl takes from a folder
+
+
+def read(paths: Sequence[str], *, namespace: str | None = None) -> list[Document]:
+    """Every ServerSet in files, folders (not below them) and `-` (standard input).
+
+    `namespace` is for documents that name none.
+
+    Raises:
+        UsageError: a file is not there or cannot be read.
+        SpecInvalidError: a text is no manifest.
+    """
+    documents: list[Document] = []
+    for path in paths:
+        for source, text in _texts(path):
+            documents += manifest.parse_many(text, source=source)
+    return [_placed(document, namespace=namespace) for document in documents]
+
+
+def checked(documents: Sequence[Document], check: admission.Check | None = None) -> list[Document]:
+    """The documents, if all are right.
+
+    Raises:
+        SpecInvalidError: every fault of every document, each path led by the object's name.
+    """
+    faults: list[errors.Fault] = []
+    for document in documents:
+        metadata = document.get("metadata")
+        name = metadata.get("name", "?") if isinstance(metadata, dict) else "?"
+        faults += [
+            errors.Fault(path=f"{name}: {fault.path}", message=fault.message)
+            for fault in _faults(document, check)
+        ]
+    if faults:
+        raise errors.SpecInvalidError(tuple(faults))
+    return list(documents)
+
+
+def stamp(paths: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
+    """Something that changes when a file of `paths` is written: cheap to ask for every second."""
+    found = []
+    for path in paths:
+        place = Path(path)
+        for file in sorted(place.iterdir()) if place.is_dir() else [place]:
+            with contextlib.suppress(OSError):
+                seen = file.stat()
+                found.append((str(file), seen.st_mtime_ns, seen.st_size))
+    return tuple(found)
+
+
+def key(document: Document) -> tuple[str, str]:
+    """Namespace and name.
+
+    Raises:
+        SpecInvalidError: it has no name.
+    """
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(name, str):
+        raise errors.SpecInvalidError((errors.Fault("metadata.name", "required"),))
+    return metadata.get("namespace") or "default", name
+
+
+class Applier:
+    """Applies documents to the store, each content once."""
+
+    def __init__(self, *, records: store.Store, remembered: Path, check: admission.Check) -> None:
+        self._records = records
+        self._remembered = remembered
+        self._check = check
+
+    def apply(self, documents: Sequence[Document], *, missing: bool = False) -> list[str]:
+        """Apply what has changed since it was applied last; the lines that say what was done.
+
+        `missing`: also what is unchanged but not there any more.
+
+        Raises:
+            RetryLater: the store failed.
+        """
+        said = statedir.read_json(self._remembered)
+        lines = []
+        for document in documents:
+            namespace, name = key(document)
+            content = _hash(document)
+            absent = self._records.get(namespace, name) is None
+            if said.get(f"{namespace}/{name}") == content and not (missing and absent):
+                continue
+            lines.append(f"{applying.resource(document)} {self._put(document)}")
+            said[f"{namespace}/{name}"] = content
+            statedir.write_atomically(self._remembered, json.dumps(said, sort_keys=True))
+        return lines
+
+    def _put(self, document: Document) -> str:
+        namespace, name = key(document)
+        live = self._records.get(namespace, name)
+        if live is None:
+            fresh = admission.new(
+                applying.stamped(document), namespace=namespace, check=self._check
+            )
+            self._records.create(namespace, name, fresh)
+            return "created"
+        change = applying.patch(document, live)
+        if not change:
+            return "unchanged"
+        self._records.update(
+            namespace,
+            name,
+            lambda now: admission.changed(now, applying.merged(now, change), check=self._check),
+        )
+        return "configured"
+
+
+def _texts(path: str) -> list[tuple[str, str]]:
+    if path == "-":
+        return [("standard input", sys.stdin.read())]
+    place = Path(path)
+    if not place.exists():
+        raise errors.UsageError(f'the path "{path}" does not exist')
+    if place.is_dir():
+        files = sorted(file for file in place.iterdir() if file.suffix in _SUFFIXES)
+        if not files:
+            raise errors.UsageError(f'the folder "{path}" holds no .yaml, .yml or .json file')
+    else:
+        files = [place]
+    try:
+        return [(str(file), file.read_text(encoding="utf-8")) for file in files]
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.UsageError(f'"{path}" cannot be read: {error}') from error
+
+
+def _placed(document: Document, *, namespace: str | None) -> Document:
+    metadata = document.get("metadata")
+    if namespace is None or not isinstance(metadata, dict) or metadata.get("namespace"):
+        return document
+    return document | {"metadata": metadata | {"namespace": namespace}}
+
+
+def _faults(document: Document, check: admission.Check | None) -> Sequence[errors.Fault]:
+    try:
+        parsed = spec.parse(document)
+    except errors.SpecInvalidError as error:
+        return error.faults
+    return check(parsed.spec.template) if check else ()
+
+
+def _hash(document: Document) -> str:
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,170 @@
+"""The gate, with real processes where it matters and scripted ones where it does not."""
+
+from __future__ import annotations
+
+import asyncio
+
+import own_hashes
+import psutil
+import pytest
+from ringmaster_balancer import codes, members
+from ringmaster_balancer.control import gate
+from ringmaster_balancer.ring import custom
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return own_hashes.folder(tmp_path_factory.mktemp("hashes"))
+
+
+def made(folder, cache, **options):
+    options = {"patience": 60, **options}
+    return gate.Gate(allowed=codes.Allowed(folder=folder), cache=cache, **options)
+
+
+def ring(reference, **fields):
+    return members.Ring(**{"hash": reference, "slots": 512, **fields})
+
+
+def refused(door, asked):
+    with pytest.raises(gate.HashRefused) as said:
+        asyncio.run(door.admit(asked))
+    return said.value
+
+
+def test_our_own_hashes_need_no_gate(tmp_path):
+    assert asyncio.run(made(None, tmp_path).admit(members.Ring())) is None
+    ketama = members.Ring(scheme="ketama", hash="m:f")  # the ring's own rules refuse it
+    assert asyncio.run(made(None, tmp_path).admit(ketama)) is None
+
+
+@pytest.mark.parametrize(
+    ("reference", "fields", "kind"),
+    [
+        ("good:blake", {}, custom.Kind.KEY),
+        ("fib:fibonacci", {}, custom.Kind.REQUEST),
+        ("schemes:rendezvous", {"scheme": "custom"}, custom.Kind.FILL),
+        # Where it is asked for by name, on the ring that is uneven by construction:
+        ("students:H", {"scheme": "classic"}, custom.Kind.REQUEST),
+        ("students:modulo", {"scheme": "classic"}, custom.Kind.REQUEST),
+    ],
+)
+def test_what_is_good_enough_is_admitted(folder, tmp_path, reference, fields, kind):
+    own = asyncio.run(made(folder, tmp_path).admit(ring(reference, **fields)))
+    assert own.code.kind is kind
+    assert own.code.reference == reference
+
+
+@pytest.mark.parametrize(
+    ("reference", "fields", "words"),
+    [
+        ("students:H", {}, "reaches 87 of 512 slots"),
+        ("students:modulo", {}, "avalanche"),
+        ("students:phi", {}, "needs scheme custom"),
+        ("students:ring", {"scheme": "custom"}, "times its share"),
+        ("bad:seeded", {}, "in one process"),
+        ("bad:crc", {}, "reach 1 slots"),
+        ("bad:fnv", {}, "chi-square"),
+        ("bad:counter", {}, "second time"),
+        ("bad:negative", {}, "between -1 and -1"),
+        ("bad:too_large", {}, "range"),
+        ("bad:text", {}, "is no integer"),
+        ("bad:floating", {}, "no integer"),
+        ("bad:slow", {}, "µs for a key"),
+        ("bad:leaves", {}, "ended with code 3"),
+        ("bad:three", {}, "takes 3 values"),
+        ("schemes:round_robin", {"scheme": "custom"}, "moves"),
+        ("broken:f", {}, "SyntaxError"),
+        ("absent:f", {}, "no absent.py"),
+    ],
+)
+def test_what_is_not_is_refused_with_its_numbers(folder, tmp_path, reference, fields, words):
+    error = refused(made(folder, tmp_path), ring(reference, **fields))
+    assert words in str(error)
+    assert error.faults[0].path == "ring.hash"
+    document = error.verdict.to_document()
+    assert document["accepted"] is False
+    assert any(not finding["good"] for finding in document["findings"])
+
+
+def test_a_function_that_never_returns_is_ended_with_all_it_started(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(gate, "LIMIT_SECONDS", 1.0)
+    error = refused(made(folder, tmp_path), ring("bad:endless"))
+    assert "not done after 1 s" in str(error)
+    trials = [p for p in psutil.Process().children(recursive=True) if p.status() != "zombie"]
+    assert not [p for p in trials if "ringmaster_balancer.control.trial" in " ".join(p.cmdline())]
+
+
+class Scripted:
+    """Results by hand, and how often they were asked for."""
+
+    def __init__(self, **result):
+        self.runs = 0
+        self.hold = asyncio.Event()
+        self.hold.set()
+        finding = {"check": "cost", "good": True, "words": "", "about": "", "measured": 1.0}
+        self.result = {"kind": "key", "golden": [], "findings": [finding], **result}
+
+    async def __call__(self, _order, _seed):
+        self.runs += 1
+        await self.hold.wait()
+        return self.result
+
+
+def test_the_same_text_is_tried_once_even_by_the_next_process(folder, tmp_path):
+    script = Scripted()
+    asyncio.run(made(folder, tmp_path, run=script).admit(ring("good:blake")))
+    assert script.runs == 3
+    asyncio.run(made(folder, tmp_path, run=script).admit(ring("good:blake")))
+    assert script.runs == 3
+    asyncio.run(made(folder, tmp_path, run=script).admit(ring("good:blake", slots=1024)))
+    assert script.runs == 6  # another ring asks for another judgement
+
+
+def test_another_text_is_tried_anew(tmp_path):
+    script = Scripted()
+    for text in (own_hashes.GOOD, own_hashes.GOOD + "# changed\n"):
+        (tmp_path / "good.py").write_text(text)
+        asyncio.run(made(tmp_path, tmp_path / "c", run=script).admit(ring("good:blake")))
+    assert script.runs == 6
+
+
+def test_an_aborted_trial_is_tried_again_after_a_while(folder, tmp_path):
+    late = {"check": "time", "good": False, "words": "late", "about": "", "measured": None}
+    script = Scripted(kind=None, findings=[late], aborted=True)
+    now = [0.0]
+    door = made(folder, tmp_path, run=script, clock=lambda: now[0])
+    for moment, runs in ((0.0, 3), (59.0, 3), (61.0, 6)):
+        now[0] = moment
+        refused(door, ring("good:blake"))
+        assert script.runs == runs
+
+
+def test_a_push_does_not_wait_for_a_long_trial_and_the_next_one_finds_its_end(folder, tmp_path):
+    async def scenario():
+        script = Scripted()
+        script.hold.clear()
+        door = made(folder, tmp_path, run=script, patience=0.01)
+        for _ in range(2):
+            with pytest.raises(gate.OnTrial):
+                await door.admit(ring("good:blake"))
+        assert script.runs == 3  # one trial, whoever waits for it
+        script.hold.set()
+        await asyncio.gather(*door._trials.values())
+        assert (await door.admit(ring("good:blake"))).code.reference == "good:blake"
+
+    asyncio.run(scenario())
+
+
+def test_what_serves_is_restored_though_its_file_has_changed_or_gone(tmp_path):
+    path = tmp_path / "good.py"
+    path.write_text(own_hashes.GOOD)
+    door = made(tmp_path, tmp_path / "c")
+    own = asyncio.run(door.admit(ring("good:blake")))
+    door.keep(own)
+    path.unlink()
+    again = asyncio.run(made(tmp_path, tmp_path / "c").restored(ring("good:blake")))
+    assert again == own
+    refused(made(tmp_path, tmp_path / "c"), ring("good:blake"))
+    with pytest.raises(gate.HashRefused):  # of another name nothing was kept
+        asyncio.run(made(tmp_path, tmp_path / "c").restored(ring("other:blake")))

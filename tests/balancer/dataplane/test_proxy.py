@@ -1,0 +1,457 @@
+"""The data plane as its worker drives it: sockets, memberships, health, drain, counts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from array import array
+from pathlib import Path
+
+import pytest
+import scripted
+from ringmaster_balancer import members
+from ringmaster_balancer.dataplane import proxy
+from ringmaster_balancer.ring import table
+
+CONNECTIONS, EACH = 64, 60
+
+
+def test_get_goes_through_and_both_connections_are_used_again() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            client = await stand.connect()
+            for _ in range(3):
+                client.send(scripted.get("/home"))
+                status, fields, body = await client.response()
+                assert (status, body) == (200, b"ok")
+                assert "connection" not in fields
+            assert len(stand.upstreams["web-0"].peers) == 1
+            assert stand.upstreams["web-0"].requests == 3
+
+    scripted.run(scenario())
+
+
+def test_a_key_stays_with_its_member_and_requests_without_one_spread() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(*[scripted.answering()] * 3) as stand:
+            client = await stand.connect()
+            for _ in range(10):
+                client.send(scripted.get(key=" same "))
+                await client.response()
+            owner = stand.owner("same")
+            assert {n: u.requests for n, u in stand.upstreams.items() if u.requests} == {owner: 10}
+            for _ in range(60):
+                client.send(scripted.get(key=None))
+                await client.response()
+            assert all(u.requests for u in stand.upstreams.values())
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "ring", [members.Ring(scheme="classic"), members.Ring(scheme="ketama", hash="crc32")]
+)
+def test_requests_without_a_key_are_drawn_as_keys_meet_the_ring(ring: members.Ring) -> None:
+    async def scenario() -> None:
+        async with scripted.stand(*[scripted.answering()] * 3, ring=ring) as stand:
+            client = await stand.connect()
+            for _ in range(400):
+                client.send(scripted.get(key=None))
+                await client.response()
+            snap = stand.plane.snapshot
+            assert snap is not None
+            for name, share in table.shares(snap.table).items():
+                # Six standard deviations: an even draw over classic's slots is 20 of them off.
+                deviation = (400 * share * (1 - share)) ** 0.5
+                assert abs(stand.upstreams[name].requests - 400 * share) < 6 * deviation
+
+    scripted.run(scenario())
+
+
+def test_requests_are_counted_by_slot_until_they_are_taken() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(*[scripted.answering()] * 3) as stand:
+            client = await stand.connect()
+
+            async def ask(key: str, times: int) -> None:
+                for _ in range(times):
+                    client.send(scripted.get(key=key))
+                    await client.response()
+
+            def taken() -> dict[int, int]:
+                counts = array("I", stand.plane.take_hits())
+                return {slot: count for slot, count in enumerate(counts) if count}
+
+            await ask("a", 3)
+            await ask("b", 1)
+            snap = stand.plane.snapshot
+            assert snap is not None
+            one, other = snap.slot_of(b"a"), snap.slot_of(b"b")
+            assert taken() == {one: 3, other: 1}
+            assert taken() == {}
+            stand.install()  # the same way of finding slots: counts go on
+            await ask("a", 2)
+            assert taken() == {one: 2}
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("source", "one", "other"),
+    [
+        ({"cookie": "c"}, "Cookie: b=1; c=1", "Cookie: c=2"),
+        ({"header": "X-User"}, "x-user: 1", "X-USER: 2"),
+    ],
+)
+def test_the_key_may_come_from_elsewhere(source: dict[str, str], one: str, other: str) -> None:
+    async def scenario() -> None:
+        ring = members.Ring.model_validate({"slots": 4096, "key": [{"path": None, **source}]})
+        async with scripted.stand(*[scripted.answering()] * 3, ring=ring) as stand:
+            for line, key in ((one, "1"), (other, "2")):
+                before = stand.upstreams[stand.owner(key)].requests
+                client = await stand.connect()
+                client.send(scripted.get(key=None, extra=[line]))
+                await client.response()
+                assert stand.upstreams[stand.owner(key)].requests == before + 1
+
+    scripted.run(scenario())
+
+
+def test_killing_a_member_in_the_middle_of_many_gets_fails_none() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(*[scripted.answering()] * 3) as stand:
+            done = 0
+            failures: list[object] = []
+
+            async def load(number: int) -> None:
+                nonlocal done
+                client = await stand.connect()
+                for n in range(EACH):
+                    client.send(scripted.get(key=f"{number}-{n}"))
+                    try:
+                        status, _, body = await client.response()
+                    except (ConnectionError, asyncio.IncompleteReadError) as error:
+                        failures.append(error)
+                        return
+                    if (status, body) != (200, b"ok"):
+                        failures.append((status, body))
+                    done += 1
+                    if done == CONNECTIONS * EACH // 4:
+                        await stand.upstreams["web-1"].stop()
+
+            await asyncio.gather(*(load(n) for n in range(CONNECTIONS)))
+            assert failures == []
+            assert done == CONNECTIONS * EACH
+            assert stand.plane.stats()["members"][1]["failures"] > 0
+
+    scripted.run(scenario())
+
+
+def test_a_swap_keeps_pools_that_stay_and_closes_idle_connections_of_the_others() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(*[scripted.answering()] * 2) as stand:
+            for name in stand.upstreams:
+                await stand.get(key=stand.key_of(name))
+            gone = stand.upstreams["web-1"].peers[0]
+            stand.install(states={"web-1": members.State.DRAINING})
+            await scripted.eventually(gone.reader.at_eof)
+            key = stand.key_of("web-1")
+            assert (await stand.get(key=key))[0] == 200
+            assert stand.upstreams["web-1"].requests == 1
+            assert len(stand.upstreams["web-0"].peers) == 1
+            stand.install()
+            assert (await stand.get(key=key))[0] == 200
+            assert stand.upstreams["web-1"].requests == 2
+
+    scripted.run(scenario())
+
+
+def test_a_draining_member_finishes_what_it_has() -> None:
+    async def scenario() -> None:
+        go = asyncio.Event()
+
+        async def waits(peer: scripted.Peer) -> None:
+            await peer.head()
+            await go.wait()
+            peer.send(scripted.OK)
+            await peer.head()
+
+        async with scripted.stand(waits, scripted.answering()) as stand:
+            client = await stand.connect()
+            client.send(scripted.get(key=stand.key_of("web-0")))
+            await scripted.eventually(lambda: stand.plane.in_flight()["web-0-r"] == 1)
+            stand.install(states={"web-0": members.State.DRAINING})
+            stand.install(states={"web-0": members.State.DRAINING})
+            assert stand.plane.in_flight()["web-0-r"] == 1
+            go.set()
+            assert (await client.response())[0] == 200
+            assert stand.plane.in_flight()["web-0-r"] == 0
+            stand.install(states={"web-0": members.State.ABSENT})
+            stand.plane.sweep(0.0)
+            assert "web-0-r" not in stand.plane.in_flight()
+
+    scripted.run(scenario())
+
+
+def test_a_replacement_starts_anew_under_the_same_id_and_moves_no_key() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(*[scripted.answering()] * 3) as stand:
+            key = stand.key_of("web-1")
+            await stand.get(key=key)
+            fresh = await scripted.Upstream(scripted.answering()).start()
+            stand.install(
+                addresses={"web-1": fresh.address}, replicas={"web-1": "emergency-web-1-r2"}
+            )
+            assert stand.owner(key) == "web-1"
+            assert (await stand.get(key=key))[0] == 200
+            assert fresh.requests == 1
+            stand.plane.sweep(0.0)
+            assert [m["replica"] for m in stand.plane.stats()["members"]] == [
+                *("web-0-r", "emergency-web-1-r2", "web-2-r")
+            ]
+            await fresh.stop()
+
+    scripted.run(scenario())
+
+
+def test_an_ill_member_is_passed_over_and_asked_when_no_other_is_left() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(*[scripted.answering()] * 2) as stand:
+            key = stand.key_of("web-0")
+            stand.plane.set_health({"web-0-r": False})
+            await stand.get(key=key)
+            assert stand.upstreams["web-0"].requests == 0
+            stand.install()  # health is known by replica, and outlives a membership
+            await stand.get(key=key)
+            assert stand.upstreams["web-0"].requests == 0
+            stand.plane.set_health({"web-1-r": False})
+            assert (await stand.get(key=key))[0] == 200
+            assert stand.upstreams["web-0"].requests == 1
+
+    scripted.run(scenario())
+
+
+def test_a_drain_finishes_requests_closes_idle_connections_and_loses_no_queue() -> None:
+    async def scenario() -> None:
+        go = asyncio.Event()
+
+        async def waits(peer: scripted.Peer) -> None:
+            await peer.head()
+            await go.wait()
+            peer.send(scripted.OK)
+
+        async with scripted.stand(waits) as stand:
+            idle, busy = await stand.connect(), await stand.connect()
+            busy.send(scripted.get())
+            await scripted.eventually(lambda: stand.plane.in_flight()["web-0-r"] == 1)
+            await scripted.eventually(lambda: len(stand.plane.clients) == 2)
+            draining = asyncio.create_task(stand.plane.drain(5.0))
+            assert await idle.rest() == b""
+            queued = await stand.connect()  # the socket listens on, for the next worker
+            queued.send(scripted.get())
+            go.set()
+            status, fields, _ = await busy.response()
+            assert (status, fields["connection"]) == (200, "close")
+            await draining
+            successor = proxy.DataPlane()
+            assert stand.sock is not None
+            await successor.listen(stand.sock)
+            assert (await queued.response())[0] == 503  # it has no table yet, and answers
+            await successor.drain(0.0)
+
+    scripted.run(scenario())
+
+
+def test_a_drain_answers_the_next_request_of_an_idle_connection_and_says_that_it_closes() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            idle = await stand.connect()
+            idle.send(scripted.get())
+            status, fields, _ = await idle.response()
+            assert (status, fields.get("connection")) == (200, None)
+            draining = asyncio.create_task(stand.plane.drain(5.0))
+            await scripted.eventually(lambda: stand.plane.draining)
+            idle.send(scripted.get())
+            status, fields, _ = await idle.response()
+            assert (status, fields["connection"]) == (200, "close")
+            assert await idle.rest() == b""
+            await draining
+
+    scripted.run(scenario())
+
+
+def test_a_drain_ends_in_time() -> None:
+    async def silent(peer: scripted.Peer) -> None:
+        await peer.rest()
+
+    async def scenario() -> None:
+        async with scripted.stand(silent) as stand:
+            client = await stand.connect()
+            client.send(scripted.get())
+            await scripted.eventually(lambda: stand.plane.in_flight()["web-0-r"] == 1)
+            await stand.plane.drain(0.1)
+            assert await client.rest() == b""
+
+    scripted.run(scenario())
+
+
+def test_without_a_table_it_may_be_told_not_to_accept() -> None:
+    async def scenario() -> None:
+        settings = proxy.Settings(needs_table=True)
+        async with scripted.stand(scripted.answering(), settings=settings, install=False) as stand:
+            client = await stand.connect()
+            client.send(scripted.get())
+            assert stand.plane.stats()["accepted"] == 0
+            stand.install()
+            assert (await client.response())[0] == 200
+            stand.plane.clear()
+            client.send(scripted.get())
+            assert (await client.response())[0] == 503
+
+    scripted.run(scenario())
+
+
+def test_the_lab_paths_go_to_the_control_process_and_nothing_else_does(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path = str(tmp_path / "lab.sock")
+        seen: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            peer = scripted.Peer(reader, writer)
+            while head := await peer.head():
+                if b"Content-Length: 7" in head:
+                    head += await peer.exactly(7)
+                seen.append(head)
+                peer.send(scripted.OK)
+            writer.close()
+
+        server = await asyncio.start_unix_server(serve, path)
+        settings = proxy.Settings(lab_socket=path)
+        async with scripted.stand(scripted.answering(), settings=settings) as stand:
+            client = await stand.connect()
+            for raw in (
+                scripted.get("/rep"),
+                b'POST /add?a HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\n{"n":1}',
+                b"DELETE /rm HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
+            ):
+                client.send(raw)
+                assert (await client.response())[0] == 200
+            assert [head.split(b" ")[1] for head in seen] == [
+                b"/lab/rep",
+                b"/lab/add?a",
+                b"/lab/rm",
+            ]
+            assert seen[1].endswith(b'{"n":1}')
+            for other in ("/rep/", "/repx", "//rep", "/lab/rep", "/v1/rep", "/%72ep"):
+                client.send(scripted.get(other))
+                await client.response()
+            assert len(seen) == 3
+            assert stand.upstreams["web-0"].requests == 6
+        server.close()
+
+    scripted.run(scenario())
+
+
+def test_the_lab_paths_without_a_control_process_are_502(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        settings = proxy.Settings(lab_socket=str(tmp_path / "none.sock"))
+        async with scripted.stand(scripted.answering(), settings=settings) as stand:
+            assert (await stand.get("/rep"))[0] == 502
+            assert (await stand.get("/home"))[0] == 200
+
+    scripted.run(scenario())
+
+
+def test_the_member_is_named_in_the_response_when_asked() -> None:
+    async def scenario() -> None:
+        rules = {"memberHeader": True}
+        async with scripted.stand(scripted.answering(), rules=rules) as stand:
+            _, fields, body = await stand.get()
+            assert fields["x-ringmaster-member"] == "web-0"
+            assert fields["x-ringmaster-generation"] == "1"
+            assert body == b"ok"
+
+    scripted.run(scenario())
+
+
+def test_counts_add_up() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            client = await stand.connect()
+            for _ in range(3):
+                client.send(scripted.get())
+                await client.response()
+            client.send(b"nonsense\r\n\r\n")
+            await client.response()
+            stats = stand.plane.stats()
+            assert stats["requests"] == 3
+            assert stats["own"] == {"400": 1}
+            assert sum(stats["durations"]["counts"]) == 3
+            assert len(stats["durations"]["counts"]) == len(stats["durations"]["bounds"]) + 1
+            (member,) = stats["members"]
+            assert member["codes"] == {"200": 3}
+            assert sum(member["durations"]["counts"]) == 3
+            assert member["bytesIn"] == 6
+            assert member["bytesOut"] == len(stand.upstreams["web-0"].received)
+            assert member["connects"] == member["idle"] == 1
+
+    scripted.run(scenario())
+
+
+def test_what_a_member_did_stays_in_the_sum_when_it_has_gone_and_its_own_while_it_drains() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering(), scripted.answering()) as stand:
+            key = stand.key_of("web-0")
+            await stand.get(key=key)
+            stand.install(states={"web-0": members.State.DRAINING})
+            stand.plane.sweep(0.0)
+            await stand.get(key=key)
+            by_id = {m["id"]: m["codes"] for m in stand.plane.stats()["members"]}
+            assert by_id == {"web-0": {"200": 1}, "web-1": {"200": 1}}
+            stand.install(states={"web-0": members.State.ABSENT})
+            stand.plane.sweep(0.0)
+            assert [m["id"] for m in stand.plane.stats()["members"]] == ["web-1"]
+            assert sum(stand.plane.stats()["durations"]["counts"]) == 2
+
+    scripted.run(scenario())
+
+
+def test_requests_of_the_lab_api_are_counted_apart(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        settings = proxy.Settings(lab_socket=str(tmp_path / "nobody.sock"))
+        async with scripted.stand(scripted.answering(), settings=settings) as stand:
+            await stand.get("/rep")
+            await stand.get("/home")
+            stats = stand.plane.stats()
+            assert (stats["labRequests"], stats["requests"]) == (1, 1)
+
+    scripted.run(scenario())
+
+
+def test_idle_upstream_connections_are_closed_before_the_server_would() -> None:
+    async def scenario() -> None:
+        rules = {"timeouts": {"upstreamIdleSeconds": 0.1}}
+        async with scripted.stand(scripted.answering(), rules=rules) as stand:
+            await stand.get()
+            await scripted.eventually(stand.upstreams["web-0"].peers[0].reader.at_eof)
+
+    scripted.run(scenario())
+
+
+def test_ipv6_clients_and_members_work() -> None:
+    async def scenario() -> None:
+        try:
+            sock = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        except OSError:
+            pytest.skip("no IPv6 here")
+        async with scripted.stand(scripted.answering()) as stand:
+            await stand.plane.listen(sock)
+            reader, writer = await asyncio.open_connection("::1", sock.getsockname()[1])
+            client = scripted.Peer(reader, writer)
+            stand.clients.append(client)
+            client.send(scripted.get())
+            assert (await client.response())[0] == 200
+            assert b"X-Forwarded-For: ::1\r\n" in stand.upstreams["web-0"].received
+        sock.close()
+
+    scripted.run(scenario())

@@ -1,0 +1,204 @@
+"""A worker between its control process, which comes and goes, and its clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from pathlib import Path
+
+import fake_worker
+from ringmaster_balancer import ipc, members, settings
+from ringmaster_balancer.dataplane import worker
+from ringmaster_balancer.ring import table
+
+Kind = ipc.Kind
+MEMBERSHIP = members.parse(
+    {
+        "epoch": 1,
+        "generation": 7,
+        "uid": "u",
+        "replicas": 1,
+        "members": [{"id": "a", "replica": "a-1", "address": "127.0.0.1:1", "state": "active"}],
+    }
+)
+DOCUMENT = MEMBERSHIP.model_dump(mode="json")
+TABLE = table.compile(MEMBERSHIP.ring, MEMBERSHIP.places()).to_bytes()
+
+
+class Control:
+    """The control process' side of one connection, scripted."""
+
+    def __init__(self, reader, writer):
+        self._reader = reader
+        self._writer = writer
+        self._decoder = ipc.Decoder()
+        self._got = []
+
+    def say(self, kind, body=b"", **fields):
+        self._writer.write(ipc.encode(ipc.Frame(kind=kind, fields=fields, body=body)))
+
+    def install(self, seq=1, body=TABLE):
+        health = {"healthy": {"a-1": True}, "erring": []}
+        self.say(Kind.INSTALL, body, seq=seq, space=1, membership=DOCUMENT, **health)
+
+    async def hear(self):
+        while not self._got:
+            data = await self._reader.read(65_536)
+            assert data, "the worker has hung up"
+            self._got += self._decoder.feed(data)
+        return self._got.pop(0)
+
+    def close(self):
+        self._writer.close()
+
+
+class World:
+    """A running worker. `accept` waits for its next connection to the control process."""
+
+    def __init__(self, listener, path):
+        self._listener = listener
+        self.data = socket.create_server(("127.0.0.1", 0))
+        self.port = self.data.getsockname()[1]
+        self.lifeline, self.held = os.pipe()
+        chosen = settings.Settings(
+            namespace="default",
+            name="web",
+            host="",
+            port=0,
+            control_host="",
+            control_port=0,
+            workers=1,
+            token_file="",
+            state_dir="",
+            lab_api=False,
+            operator_url=None,
+            operator_token_file=None,
+            drain_seconds=5,
+        )
+        self.child = settings.Child(
+            settings=chosen,
+            run_dir=str(Path(path).parent),
+            lifeline_fd=self.lifeline,
+            data_fd=os.dup(self.data.fileno()),
+        )
+
+    async def accept(self):
+        connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+        control = Control(*await asyncio.open_unix_connection(sock=connection))
+        hello = await control.hear()
+        assert hello.kind is Kind.HELLO
+        return control, hello
+
+    async def status(self):
+        """What a client is answered."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        line = await reader.readline()
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return int(line.split()[1])
+
+
+def run(scenario):
+    async def bounded():
+        with fake_worker.listener() as (sock, path):
+            w = World(sock, path)
+            task = asyncio.create_task(worker.Worker(w.child).run())
+            try:
+                async with asyncio.timeout(20):
+                    await scenario(w, task)
+            finally:
+                if w.held >= 0:
+                    os.close(w.held)
+                await task
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+                os.close(w.lifeline)
+                w.data.close()
+
+    asyncio.run(bounded())
+
+
+def test_a_worker_accepts_nobody_before_the_first_word_and_then_503_without_a_ring():
+    async def scenario(w, _task):
+        control, hello = await w.accept()
+        assert (hello.fields["membership"], hello.fields["pid"]) == (None, os.getpid())
+        asking = asyncio.create_task(w.status())
+        await asyncio.wait([asking], timeout=0.1)
+        assert not asking.done()
+        control.say(Kind.END, seq=0)
+        assert (await control.hear()).fields == {"seq": 0}
+        assert await asking == 503
+        control.close()
+
+    run(scenario)
+
+
+def test_a_worker_confirms_reports_and_complains():
+    async def scenario(w, _task):
+        control, _ = await w.accept()
+        control.install(seq=4)
+        frame = await control.hear()
+        assert (frame.kind, frame.fields["seq"]) == (Kind.ACK, 4)
+        assert await w.status() == 502  # nobody listens on port 1
+        frame = await control.hear()
+        assert (frame.kind, frame.fields["replica"]) == (Kind.MARK, "a-1")
+        control.say(Kind.ASK, ask=9, hits=False)
+        frame = await control.hear()
+        assert (frame.kind, frame.fields["ask"]) == (Kind.REPORT, 9)
+        assert frame.fields["stats"]["accepted"] == 1
+        assert frame.fields["inFlight"] == {"a-1": 0}
+        control.install(seq=5, body=b"")  # the same table
+        while (frame := await control.hear()).kind is not Kind.ACK:
+            pass
+        assert frame.fields["seq"] == 5
+        control.close()
+
+    run(scenario)
+
+
+def test_a_worker_serves_on_without_control_and_tells_the_next_one_what():
+    async def scenario(w, _task):
+        control, _ = await w.accept()
+        control.install()
+        await control.hear()
+        control.close()
+        assert await w.status() == 502
+        again, hello = await w.accept()
+        assert hello.fields["membership"] == DOCUMENT
+        again.close()
+
+    run(scenario)
+
+
+def test_a_control_process_that_talks_nonsense_is_left_and_met_again():
+    async def scenario(w, _task):
+        control, _ = await w.accept()
+        control.install(body=b"no table")
+        again, _ = await w.accept()
+        again.install()
+        assert (await again.hear()).kind is Kind.ACK
+        control.close()
+        again.close()
+
+    run(scenario)
+
+
+def test_the_end_of_the_supervisor_is_the_end_of_the_worker():
+    async def scenario(w, task):
+        control, _ = await w.accept()
+        control.install()
+        await control.hear()
+        os.close(w.held)
+        w.held = -1
+        await task
+        w.data.close()
+        with contextlib.suppress(ConnectionRefusedError):
+            await w.status()
+            raise AssertionError("somebody still accepts")
+        control.close()
+
+    run(scenario)

@@ -1,0 +1,126 @@
+"""What a plan asks about, and how its answer reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import serversets
+import simulation
+from ringmaster_operator import errors
+from ringmaster_operator.cli import preview
+
+
+def held(*ordinals: int, **states: str) -> dict[str, Any]:
+    entries = [
+        {"id": f"web-{n}", "replica": f"web-{n}-x", "state": "active", "weight": 100}
+        for n in ordinals
+    ]
+    entries += [
+        {"id": name.replace("_", "-"), "replica": name, "state": state, "weight": 100}
+        for name, state in states.items()
+    ]
+    return {"members": entries}
+
+
+def document(replicas: int | None = 3, **fields: Any) -> dict[str, Any]:
+    made = simulation.document(replicas or 0, **fields)
+    if replicas is None:
+        del made["spec"]["replicas"]
+    return made
+
+
+def ids(made: preview.Preview) -> list[str]:
+    return [member["id"] for member in made.change["members"]]
+
+
+def test_new_members_take_the_lowest_free_places() -> None:
+    made = preview.of(document(5), held(0, 2, 3))
+    assert ids(made) == ["web-0", "web-2", "web-3", "web-1", "web-4"]
+    assert (made.come, made.go) == (("web-1", "web-4"), ())
+
+
+def test_members_go_from_the_highest_ordinal_down_victims_first() -> None:
+    assert preview.of(document(2), held(0, 1, 2, 10)).go == ("web-10", "web-2")
+    down = {"victims": ["web-0-x"]}
+    made = preview.of(document(2, scaleDown=down), held(0, 1, 2, 10))
+    assert made.go == ("web-0", "web-10")
+
+
+def test_a_manifest_that_names_no_number_keeps_the_one_there_is() -> None:
+    assert ids(preview.of(document(None), held(0, 1, 2, 3))) == [f"web-{n}" for n in range(4)]
+    assert ids(preview.of(document(None), held())) == ["web-0"]
+
+
+def test_draining_members_are_gone_already_and_absent_ones_are_there() -> None:
+    made = preview.of(document(2), held(0, web_1="absent", web_2="draining"))
+    assert ids(made) == ["web-0", "web-1"]
+
+
+def test_the_ring_is_that_of_the_manifest_and_weights_are_kept() -> None:
+    current = held(0)
+    current["members"][0]["weight"] = 250
+    made = preview.of(document(2, ring={"scheme": "maglev"}), current)
+    assert made.change["ring"]["scheme"] == "maglev"
+    assert [member["weight"] for member in made.change["members"]] == [250, 100]
+
+
+def test_a_wrong_manifest_is_refused_with_every_fault() -> None:
+    with pytest.raises(errors.SpecInvalidError):
+        preview.of(serversets.changed(("spec.replicas", -1)), held(0))
+
+
+SIDE = {"scheme": "hrw", "hash": "xxh3", "slots": 65_536}
+TOLD: dict[str, Any] = {
+    "exact": True,
+    "moved": 0.2475,
+    "needless": 0.0,
+    "ring": {"before": {**SIDE, "members": 3}, "after": {**SIDE, "members": 4}},
+    "members": [
+        {"id": "web-0", "before": 0.33, "after": 0.25},
+        {"id": "web-3", "before": 0.0, "after": 0.2475},
+    ],
+    "moves": [{"from": "web-0", "to": "web-3", "share": 0.08}],
+    "traffic": {"seconds": 300.0, "requests": 12_000, "moved": 3_000.4, "needless": 0.0},
+}
+
+
+def told(limit: float | None = None, **fields: Any) -> str:
+    made = preview.of(document(4), held(0, 1, 2))
+    return preview.text({**TOLD, **fields}, made, limit=limit)
+
+
+def test_a_plan_reads_as_a_few_lines_and_two_tables() -> None:
+    lines = told().splitlines()
+    assert lines[:3] == [
+        "3 → 4 members, web-3 comes",
+        "moves 24.75 % of the key space, 0.00 % needlessly (exact: both rings share a hash)",
+        "of 12,000 requests in the last 300 s, 3,000 (25.00 %) would have met another member",
+    ]
+    assert "web-3    0.00 %    24.75 %   +24.75" in lines
+    assert "web-0   web-3   8.00 %" in lines
+
+
+def test_what_is_expected_is_not_told_as_known() -> None:
+    after = {**SIDE, "members": 4, "hash": "md5"}
+    text = told(exact=False, ring={"before": {**SIDE, "members": 3}, "after": after})
+    assert "hash xxh3 → md5" in text
+    assert "moves about 24.75 % of the key space, about 0.00 % needlessly (expected:" in text
+    assert "about 3,000 (25.00 %)" in text
+
+
+def test_a_change_that_would_be_held_says_so_and_how_to_let_it_go() -> None:
+    assert "would be held back: maxMovedPercent is 10" in told(limit=10)
+    assert "ringmaster.dev/allow-move=true" in told(limit=10)
+    assert "held" not in told(limit=25)
+
+
+def test_nothing_counted_and_nothing_moved_are_said() -> None:
+    assert "no request was counted" in told(traffic={"seconds": 5.0, "requests": 0, "moved": 0})
+    assert "nothing moves" in told(moves=[])
+    assert "requests" not in told(traffic=None)
+
+
+def test_long_lists_are_cut_and_it_is_said() -> None:
+    many = [{"id": f"web-{n}", "before": 0.01, "after": 0.0} for n in range(100)]
+    assert "… and 80 more members (-o json lists all)" in told(members=many)

@@ -1,0 +1,102 @@
+"""A balancer as the CLI asks it, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+
+import http_balancer
+import psutil
+import pytest
+from ringmaster_operator import client, errors, statedir
+from ringmaster_operator.cli import ring_api
+from ringmaster_operator.up import children
+
+
+@pytest.fixture
+def balancer():
+    with http_balancer.HttpBalancer().running() as running:
+        yield running
+
+
+@pytest.fixture
+def state(tmp_path):
+    made = statedir.StateDir(tmp_path / "state")
+    made.prepare()
+    return made
+
+
+def ring(balancer, **fields):
+    given = {"balancer": balancer.url + "/", "namespace": "default", "name": "web"}
+    return ring_api.Ring(**{**given, "token": "secret", **fields})
+
+
+def test_explain_asks_the_ring_with_the_token(balancer) -> None:
+    balancer.answers["GET"] = (200, b'{"key": "a/b"}', {})
+    assert ring(balancer).explain("a/b") == {"key": "a/b"}
+    assert balancer.asked == ["GET /v1/rings/default/web/explain?key=a%2Fb"]
+
+
+def test_what_is_held_is_read_and_a_wrong_token_said(balancer) -> None:
+    assert ring(balancer).held()["bootId"] == "boot-1"
+    with pytest.raises(client.ServerError, match="wrong token"):
+        ring(balancer, token="other").held()
+
+
+def test_a_plan_is_asked_for_with_the_change(balancer) -> None:
+    balancer.answers["POST"] = (200, b'{"moved": 0.5}', {})
+    assert ring(balancer).plan({"members": []}) == {"moved": 0.5}
+    assert balancer.asked == ["POST /v1/rings/default/web/plan"]
+
+
+def test_a_hash_on_trial_is_asked_about_again_and_not_forever(balancer) -> None:
+    trial = json.dumps({"reason": "HashOnTrial", "message": "in a moment"}).encode()
+    balancer.answers["POST"] = (503, trial, {})
+    with pytest.raises(errors.RetryLater, match="still being tried"):
+        ring(balancer).plan({})
+    assert len(balancer.asked) > 1
+
+
+def test_a_refused_hash_is_said_with_its_numbers(balancer) -> None:
+    refused = json.dumps({"reason": "HashRefused", "message": "87 of 512 slots"}).encode()
+    balancer.answers["POST"] = (422, refused, {})
+    with pytest.raises(client.ServerError, match="87 of 512") as said:
+        ring(balancer).plan({})
+    assert said.value.reason == "HashRefused"
+
+
+def test_a_picture_needs_no_token(balancer) -> None:
+    balancer.answers["GET"] = (200, b"<svg/>", {"Content-Type": "image/svg+xml"})
+    assert ring(balancer).picture("ring") == "<svg/>"
+    assert balancer.asked == ["GET /picture/ring.svg"]
+
+
+def test_a_balancer_that_is_not_there_is_said() -> None:
+    with pytest.raises(client.UnreachableError, match="does not answer"):
+        ring_api.Ring("http://127.0.0.1:1", "default", "web", "secret").held()
+
+
+def test_balancer_ring_and_token_are_found_in_the_state_folder(state, balancer) -> None:
+    port = int(balancer.url.rpartition(":")[2])
+    order = children.Order(
+        name="balancer", argv=("balancer", "--ring", "prod/api"), ports=(5000, port)
+    )
+    children.write_record(state, order, psutil.Process())
+    token = state.token()
+    found = ring_api.find(state)
+    assert found == ring_api.Ring(f"http://127.0.0.1:{port}", "prod", "api", token)
+    other = ring_api.find(state, names=("web",), balancer="http://b")
+    assert (other.balancer, other.namespace, other.name) == ("http://b", "default", "web")
+
+
+def test_without_a_token_it_is_said_what_to_do(state) -> None:
+    with pytest.raises(errors.UsageError, match="is `ringmaster up` running"):
+        ring_api.find(state)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path) -> None:
+    path = tmp_path / "ring.svg"
+    ring_api.write(str(path), "<svg/>")
+    assert path.read_text() == "<svg/>"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(errors.UsageError, match="cannot be written"):
+        ring_api.write(str(tmp_path / "no" / "ring.svg"), "")

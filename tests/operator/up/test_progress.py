@@ -1,0 +1,79 @@
+"""Progress against a real local API and a balancer's health over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import http_balancer
+import local_api
+import pytest
+from ringmaster_operator.up import progress
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[local_api.Server]:
+    with local_api.running(tmp_path) as running:
+        yield running
+
+
+def status(server: local_api.Server, **counts: int) -> None:
+    def change(now: dict[str, Any]) -> dict[str, Any]:
+        observed = now["metadata"]["generation"]
+        return now | {"status": counts | {"observedGeneration": observed}}
+
+    server.store.update_status("default", "web", change)
+
+
+def test_each_change_is_said_once_and_the_hint_when_all_is_ready(server) -> None:
+    server.post(local_api.server_set())
+    said: list[str] = []
+    with http_balancer.HttpBalancer().running() as balancer:
+        balancer.answers["GET"] = (503, b"", {})
+        subject = progress.Progress(
+            server=server.url, balancer=balancer.url, hint=["curl"], say=said.append
+        )
+        subject.look()
+        subject.look()
+        status(server, replicas=3, readyReplicas=3, inRing=3)
+        subject.look()
+        assert said == ["web: 0 of 3 ready, 0 in the ring", "web: 3 of 3 ready, 3 in the ring"]
+        balancer.answers["GET"] = (200, b"", {})
+        subject.look()
+        subject.look()
+        assert said[2:] == ["curl"]
+        subject.close()
+
+
+def test_what_is_gone_is_said(server) -> None:
+    document = server.post(local_api.server_set()).json()
+    said: list[str] = []
+    subject = progress.Progress(server=server.url, balancer="", hint=[], say=said.append)
+    subject.look()
+    server.store.delete("default", "web")
+    server.forget(document)
+    subject.look()
+    assert said[-1] == "web is gone"
+    subject.close()
+
+
+def test_an_operator_that_is_not_there_is_nothing_to_say() -> None:
+    said: list[str] = []
+    subject = progress.Progress(
+        server="http://127.0.0.1:1", balancer="", hint=["x"], say=said.append
+    )
+    subject.look()
+    subject.close()
+    assert said == []
+
+
+def test_after_the_stop_nothing_is_said(server) -> None:
+    server.post(local_api.server_set())
+    said: list[str] = []
+    subject = progress.Progress(server=server.url, balancer="", hint=[], say=said.append)
+    subject.start()
+    subject.stop()
+    subject.look()
+    assert said == []
+    subject.close()

@@ -1,0 +1,137 @@
+"""Spec files on disk, applied to a real store."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import serversets
+import yaml
+from ringmaster_operator import errors, observed, statedir, store
+from ringmaster_operator.up import specfiles
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[store.Store]:
+    made = store.Store(tmp_path / "ringmaster.db")
+    yield made
+    made.close()
+
+
+def applier(kept: store.Store, tmp_path: Path) -> specfiles.Applier:
+    """As a fresh operator makes it."""
+    return specfiles.Applier(
+        records=kept, remembered=tmp_path / "applied.json", check=lambda _template: ()
+    )
+
+
+def written(path: Path, *documents: dict[str, Any]) -> str:
+    path.write_text(yaml.safe_dump_all(documents))
+    return str(path)
+
+
+def example(name: str = "web", *changes: tuple[str, Any]) -> dict[str, Any]:
+    return serversets.changed(("metadata.name", name), *changes)
+
+
+def replicas(kept: store.Store, name: str = "web") -> int:
+    document = kept.get("default", name)
+    assert document is not None
+    return int(document["spec"]["replicas"])
+
+
+def test_files_folders_and_standard_input_are_read(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    written(folder / "b.yml", example("b"))
+    written(folder / "a.yaml", example("a"), example("aa"))
+    (folder / "notes.txt").write_text("no manifest")
+    monkeypatch.setattr("sys.stdin", io.StringIO(yaml.safe_dump(example("piped"))))
+    found = specfiles.read([str(folder), "-"])
+    assert [each["metadata"]["name"] for each in found] == ["a", "aa", "b", "piped"]
+
+
+def test_a_namespace_is_given_to_documents_that_name_none(tmp_path) -> None:
+    path = written(tmp_path / "x.yaml", example("a"), example("b", ("metadata.namespace", "prod")))
+    assert [specfiles.key(each) for each in specfiles.read([path], namespace="test")] == [
+        ("test", "a"),
+        ("prod", "b"),
+    ]
+
+
+@pytest.mark.parametrize("path", ["none.yaml", "empty"])
+def test_a_path_without_a_manifest_is_one_clear_line(tmp_path, path: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(errors.UsageError, match=path):
+        specfiles.read([str(tmp_path / path)])
+
+
+def test_faults_of_all_documents_are_told_at_once_with_their_names() -> None:
+    bad = [example("a", ("spec.replicas", -1)), example("b", ("spec.surprise", 1))]
+    with pytest.raises(errors.SpecInvalidError) as caught:
+        specfiles.checked(bad)
+    paths = [fault.path for fault in caught.value.faults]
+    assert paths == ["a: spec.replicas", "b: spec.surprise"]
+
+
+@pytest.mark.parametrize("document", [{}, {"metadata": 3}, {"metadata": {"name": 5}}])
+def test_what_has_no_name_has_no_key(document: dict[str, Any]) -> None:
+    with pytest.raises(errors.SpecInvalidError, match=r"metadata\.name"):
+        specfiles.key(document)
+
+
+def test_an_unchanged_file_is_not_applied_again_so_that_a_scale_survives(kept, tmp_path) -> None:
+    assert applier(kept, tmp_path).apply([example()]) == ["serverset.ringmaster.dev/web created"]
+    kept.update("default", "web", lambda now: now | {"spec": now["spec"] | {"replicas": 5}})
+    assert applier(kept, tmp_path).apply([example()]) == []
+    assert replicas(kept) == 5
+
+
+def test_a_changed_file_is_applied_and_keeps_what_it_does_not_name(kept, tmp_path) -> None:
+    applier(kept, tmp_path).apply([example()])
+    kept.update("default", "web", lambda now: now | {"spec": now["spec"] | {"names": ["S5"]}})
+    lines = applier(kept, tmp_path).apply([example("web", ("spec.replicas", 4))])
+    assert lines == ["serverset.ringmaster.dev/web configured"]
+    assert replicas(kept) == 4
+    assert kept.get("default", "web")["spec"]["names"] == ["S5"]
+
+
+def test_what_was_deleted_comes_back_only_when_asked_for(kept, tmp_path) -> None:
+    applier(kept, tmp_path).apply([example()])
+    document = kept.delete("default", "web")
+    meta = document["metadata"]
+    kept.forget(observed.Owner(meta["namespace"], meta["name"], meta["uid"]))
+    assert applier(kept, tmp_path).apply([example()]) == []
+    assert kept.get("default", "web") is None
+    assert applier(kept, tmp_path).apply([example()], missing=True) == [
+        "serverset.ringmaster.dev/web created"
+    ]
+
+
+def test_what_the_runtime_cannot_honour_is_not_stored(kept, tmp_path) -> None:
+    fault = errors.Fault("spec.template.spec.x", "no")
+    subject = specfiles.Applier(
+        records=kept, remembered=tmp_path / "applied.json", check=lambda _template: (fault,)
+    )
+    with pytest.raises(errors.RingmasterError, match=r"spec\.template\.spec\.x"):
+        subject.apply([example()])
+    assert kept.get("default", "web") is None
+    assert statedir.read_json(tmp_path / "applied.json") == {}
+
+
+def test_a_stamp_changes_with_a_file_and_with_a_new_file_in_a_folder(tmp_path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("1")
+    first = specfiles.stamp([str(tmp_path)])
+    assert specfiles.stamp([str(tmp_path)]) == first
+    path.write_text("22")
+    second = specfiles.stamp([str(tmp_path)])
+    (tmp_path / "b.yaml").write_text("")
+    assert len({first, second, specfiles.stamp([str(tmp_path)])}) == 3
+
+
+def test_a_file_that_is_away_for_a_moment_has_a_stamp_too(tmp_path) -> None:
+    assert specfiles.stamp([str(tmp_path / "none")]) == ()

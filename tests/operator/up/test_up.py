@@ -1,0 +1,138 @@
+"""What `up` decides before and besides running things; the whole of it is in tests/e2e."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import serversets
+import yaml
+from ringmaster_operator import errors, statedir, up
+from ringmaster_operator.up import children
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> statedir.StateDir:
+    return statedir.StateDir(tmp_path / "state")
+
+
+def settings(state: statedir.StateDir, **changes: Any) -> up.Settings:
+    return up.Settings(state=state, host="127.0.0.1", **changes)
+
+
+def free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def file(path: Path, *changes: tuple[str, Any]) -> str:
+    path.write_text(yaml.safe_dump(serversets.changed(*changes)))
+    return str(path)
+
+
+def said(order: children.Order) -> str:
+    return " ".join(order.argv)
+
+
+def test_the_ring_is_that_of_the_first_serverset() -> None:
+    assert up.ring([]) == "default/web"
+    first = {"metadata": {"name": "api", "namespace": "prod"}}
+    assert up.ring([first, {"metadata": {"name": "web"}}]) == "prod/api"
+
+
+def test_balancer_and_operator_are_told_of_each_other(state) -> None:
+    balancer, operator = up.orders(
+        settings(state, port=1, control_port=2, api_port=3, files=("a.yaml",)), []
+    )
+    assert said(balancer).startswith(f"{sys.executable} -m ringmaster_balancer --ring default/web")
+    for part in ("--port 1", "--control-port 2", "--lab-api --operator-url http://127.0.0.1:3"):
+        assert part in said(balancer)
+    for part in ("--api-port 3", "--balancer-url http://127.0.0.1:2", "-f a.yaml"):
+        assert part in said(operator)
+    assert (balancer.ports, operator.ports) == ((1, 2), (3,))
+
+
+def test_the_balancer_is_told_where_the_users_hash_functions_are(state, tmp_path) -> None:
+    balancer, _ = up.orders(settings(state, hash_path=tmp_path), [])
+    assert f"--hash-path {tmp_path}" in said(balancer)
+    balancer, _ = up.orders(settings(state), [])
+    assert "--hash-path" not in said(balancer)
+
+
+def test_without_the_lab_api_the_balancer_does_not_know_the_operator(state) -> None:
+    balancer, _ = up.orders(settings(state, lab_api=False, workers=3), [])
+    assert "--lab-api" not in said(balancer)
+    assert "--operator-url" not in said(balancer)
+    assert "--workers 3" in said(balancer)
+
+
+def test_no_secret_is_on_a_command_line(state) -> None:
+    state.prepare()
+    token = state.token()
+    assert not [order for order in up.orders(settings(state), []) if token in said(order)]
+
+
+def test_a_wrong_spec_file_starts_nothing(state, tmp_path) -> None:
+    path = file(tmp_path / "bad.yaml", ("spec.replicas", -1), ("spec.surprise", 1))
+    with pytest.raises(errors.SpecInvalidError) as caught:
+        up.run(settings(state, files=(path,)), say=print)
+    assert len(caught.value.faults) == 2
+    assert not state.root.exists()
+
+
+def test_what_a_process_cannot_honour_is_said_before_anything_starts(state, tmp_path) -> None:
+    path = file(tmp_path / "bad.yaml", ("spec.template.spec.hostNetwork", True))
+    with pytest.raises(errors.SpecInvalidError, match="hostNetwork"):
+        up.run(settings(state, files=(path,)), say=print)
+
+
+def test_standard_input_is_no_spec_file(state) -> None:
+    with pytest.raises(errors.UsageError, match="standard input"):
+        up.run(settings(state, files=("-",)), say=print)
+
+
+def test_a_taken_port_starts_nothing(state) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        with pytest.raises(errors.UsageError, match=f"port {taken} is taken by"):
+            up.run(settings(state, port=taken, control_port=free(), api_port=free()), say=print)
+    assert not list((state.root / "run").iterdir())
+
+
+def test_a_second_up_on_one_folder_is_told_of_the_first(state) -> None:
+    state.prepare()
+    children.write_record(state, children.Order(name="up", argv=(), ports=()), psutil.Process())
+    with (
+        state.lock("up", busy=""),
+        pytest.raises(errors.UsageError, match=rf"another `ringmaster up` \(pid {os.getpid()}\)"),
+    ):
+        up.run(settings(state), say=print)
+
+
+@pytest.fixture
+def signals():
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    subject = up.Signals()
+    subject.install()
+    yield subject
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_the_first_signal_ends_and_the_second_hurries(signals) -> None:
+    seen = [(signals.ending(), signals.hurried())]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.raise_signal(number)
+        seen.append((signals.ending(), signals.hurried()))
+    assert seen == [(False, False), (True, False), (True, True)]
+
+
+def test_a_closed_terminal_ends_all_too(signals) -> None:
+    signal.raise_signal(signal.SIGHUP)
+    assert signals.ending()
