@@ -75,7 +75,7 @@ def test_every_hash_spreads_consecutive_numbers_over_its_high_bits(name: str) ->
 
 def test_hashes_do_not_depend_on_pythons_own_seed() -> None:
     code = (
-        "from ringmaster_balancer import hashing;"
+        "from ringmaster_balancer.ring import hashing;"
         "print([hash64(b'web-0') for hash64 in hashing.BY_NAME.values()])"
     )
     outputs = {

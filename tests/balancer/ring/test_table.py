@@ -77,7 +77,8 @@ def test_the_order_of_the_list_does_not_matter() -> None:
 def test_two_processes_agree_on_every_slot_and_key(settings: dict[str, str]) -> None:
     code = f"""
 import hashlib
-from ringmaster_balancer import members, table
+from ringmaster_balancer import members
+from ringmaster_balancer.ring import table
 compiled = table.compile(
     members.Ring(**{settings!r}), list({{f"web-{{i}}": 100 for i in range(9)}}.items())
 )
@@ -118,7 +119,8 @@ def test_a_table_survives_the_way_to_a_worker(count: int) -> None:
 
 def test_a_worker_needs_no_numpy() -> None:
     code = (
-        "import sys; from ringmaster_balancer import explain, keys, table;"
+        "import sys; from ringmaster_balancer.control import explain; from ringmaster_balancer.dataplane import keys;"
+        "from ringmaster_balancer.ring import table;"
         "compiled = table.from_bytes(sys.stdin.buffer.read()); compiled.more(7);"
         "compiled.slot_of(b'key'); print('numpy' in sys.modules)"
     )
