@@ -6,9 +6,10 @@ What came of each create is written into the memory, which the caller saves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -30,12 +31,17 @@ class Outcome:
     memory: memory.Memory
     notes: list[actions.Note] = field(default_factory=list)
     failed: bool = False
+    earlier: dict[int, float] = field(default_factory=dict)  # ordinal → `tried_at` of before
 
     def change(self, ordinal: int, **values: Any) -> None:
         """Replace fields of a place."""
         places = dict(self.memory.places)
         places[ordinal] = replace(places[ordinal], **values)
         self.memory = replace(self.memory, places=places)
+
+    def not_tried(self, ordinal: int, **values: Any) -> None:
+        """This create had no effect; what an earlier one of the attempt may have done counts."""
+        self.change(ordinal, tried_at=self.earlier.get(ordinal, 0.0), **values)
 
     def note(self, kind: str, reason: str, message: str) -> None:
         """Have an event recorded."""
@@ -72,18 +78,23 @@ class Executor:
         self._log = structlog.get_logger()
 
     def run(
-        self, stages: Sequence[Sequence[actions.Action]], value: memory.Memory, now: float
+        self,
+        stages: Sequence[Sequence[actions.Action]],
+        value: memory.Memory,
+        now: float,
+        *,
+        tried: Mapping[int, memory.Place] = MappingProxyType({}),
     ) -> Outcome:
-        """Run them in order.
+        """Run them in order. `tried`: the places as they were before `announced`.
 
         Raises:
             FencedError: another operator acts.
         """
-        outcome = Outcome(memory=value)
+        outcome = Outcome(memory=value, earlier=_earlier(stages, tried))
         halted = False
         for stage in stages:
             if halted:
-                self._skip(stage, outcome)
+                _skip(stage, outcome)
                 continue
             calls = [(action, self._pool.submit(self._do, action)) for action in stage]
             futures.wait([call for _, call in calls])
@@ -142,10 +153,18 @@ class Executor:
                 "Normal", "SuccessfulDelete", f"Deleted {action.replica.name}: {action.cause}"
             )
 
-    @staticmethod
-    def _skip(stage: Sequence[actions.Action], outcome: Outcome) -> None:
-        for create in creates([stage]):
-            outcome.change(create.birth.ordinal, tried_at=0.0)
+
+def _skip(stage: Sequence[actions.Action], outcome: Outcome) -> None:
+    for create in creates([stage]):
+        outcome.not_tried(create.birth.ordinal)
+
+
+def _earlier(
+    stages: Sequence[Sequence[actions.Action]], tried: Mapping[int, memory.Place]
+) -> dict[int, float]:
+    """When a create of the same attempt may have taken effect before these."""
+    places = [(tried.get(c.birth.ordinal), c.birth) for c in creates(stages)]
+    return {b.ordinal: p.tried_at for p, b in places if p is not None and p.attempt == b.attempt}
 
 
 def _is(replica: observed.Replica, birth: observed.Birth) -> bool:
@@ -161,7 +180,7 @@ def _not_created(
     message = f"{birth.name}: {error}"
     if isinstance(error, errors.PendingError):
         outcome.note("Normal", "Preparing", message)
-        outcome.change(birth.ordinal, tried_at=0.0, not_before=now + draft.BACKOFF_SECONDS)
+        outcome.not_tried(birth.ordinal, not_before=now + draft.BACKOFF_SECONDS)
         return
     outcome.note("Warning", "FailedCreate", message)
     outcome.memory = replace(outcome.memory, failure=(reason, message))
@@ -173,6 +192,6 @@ def _not_created(
     outcome.change(birth.ordinal, failures=failures, not_before=now + pause)
     taken = isinstance(error, errors.AlreadyExistsError)
     if not taken:
-        outcome.change(birth.ordinal, tried_at=0.0)
+        outcome.not_tried(birth.ordinal)
     if place.name and ((taken and failures >= NAME_TRIES) or reason == errors.INVALID_NAME):
         outcome.change(birth.ordinal, name="", attempt=place.attempt + 1, tried_at=0.0)

@@ -65,6 +65,21 @@ def test_add_and_rm_take_the_names_asked_for(stack):
     assert not {"S5", "S4"} & set(removed.json()["message"]["replicas"])
 
 
+def test_a_server_that_was_just_removed_does_not_come_back_for_another(stack):
+    assert lab(stack, "POST", "/add", {"n": 1, "hostnames": ["S7"]}).status_code == 200
+    assert lab(stack, "DELETE", "/rm", {"n": 1, "hostnames": ["S7"]}).status_code == 200
+    other = lab(stack, "POST", "/add", {"n": 1, "hostnames": ["S8"]})
+    assert other.status_code == 200, other.text
+    assert "S8" in other.json()["message"]["replicas"]
+    assert lab(stack, "DELETE", "/rm", {"n": 1, "hostnames": ["S8"]}).status_code == 200
+    again = lab(stack, "POST", "/add", {"n": 1, "hostnames": ["S8"]})  # its own name, at once
+    assert again.status_code == 200, again.text
+    assert again.json()["message"]["N"] == 4
+    assert "S8" in again.json()["message"]["replicas"]
+    gone = lab(stack, "DELETE", "/rm", {"n": 1, "hostnames": ["S8"]})
+    assert (gone.status_code, gone.json()["message"]["N"]) == (200, 3)
+
+
 def settled(running):
     """The spec once the operator has taken out of it what earlier calls asked for by name."""
 

@@ -62,6 +62,19 @@ def test_an_ambiguous_failure_leaves_the_place_as_it_is(runtime: FakeRuntime) ->
     assert outcome.memory.places[0] == memory.Place(tried_at=NOW)
 
 
+def test_what_an_earlier_create_may_have_done_still_counts_when_this_one_had_no_effect(
+    runtime: FakeRuntime,
+) -> None:
+    stages = births(4)  # stages of 1, 2 and 1
+    before = {0: memory.Place(), 1: memory.Place(tried_at=NOW - 5), 2: memory.Place()}
+    before[3] = memory.Place(tried_at=NOW - 5)
+    value = execute.announced(memory.Memory(places=before), stages, NOW)
+    runtime.create_faults = [None, errors.RetryLater("busy")]
+    outcome = execute.Executor(runtime, InlineExecutor()).run(stages, value, NOW, tried=before)
+    tried = {o: place.tried_at for o, place in outcome.memory.places.items()}
+    assert tried == {0: NOW, 1: NOW - 5, 2: NOW, 3: NOW - 5}
+
+
 def test_a_name_taken_by_itself_counts_as_created(runtime: FakeRuntime) -> None:
     run(runtime, births(1))
     outcome = run(runtime, births(1))

@@ -24,6 +24,10 @@ class LabError(errors.RingmasterError):
     """The request is refused; the message is for the student."""
 
 
+class NotYetError(LabError):
+    """A name is that of a server which is leaving: it is free once that is gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """`n` servers more or fewer; `names` are those that were named, at most `n`."""
@@ -80,15 +84,12 @@ def added(document: Document, request: Request, seen: Sequence[views.ReplicaView
     """The ServerSet with `n` replicas more, some of them named.
 
     Raises:
+        NotYetError: nothing is wrong but that a name's last bearer is not quite gone.
         LabError: a name is in use or no name, or there would be too many.
     """
-    taken = {view.name.lower(): view.name for view in seen}
-    taken |= {view.replica.name.lower(): view.replica.name for view in seen}
+    taken = _in_use([view for view in seen if not _leaving(view)])
     taken |= {name.lower(): name for name in _pending(document)}
-    for name in request.names:
-        # Kubernetes lower-cases: what differs in case alone cannot live side by side there.
-        if name.lower() in taken:
-            raise LabError(f"Hostname '{taken[name.lower()]}' is already in use")
+    _refuse_taken(request, taken, LabError)
     server_set = spec.parse(document)
     replicas = server_set.spec.replicas + request.n
     if replicas > server_set.spec.max_replicas:
@@ -97,7 +98,9 @@ def added(document: Document, request: Request, seen: Sequence[views.ReplicaView
             f"and {server_set.spec.replicas} are there or on their way"
         )
     names = [*_pending(document), *request.names]
-    return _checked(_with(document, replicas=replicas, names=names), request)
+    fresh = _checked(_with(document, replicas=replicas, names=names), request)
+    _refuse_taken(request, _in_use(seen), NotYetError)
+    return fresh
 
 
 def removed(document: Document, request: Request, seen: Sequence[views.ReplicaView]) -> Document:
@@ -107,15 +110,17 @@ def removed(document: Document, request: Request, seen: Sequence[views.ReplicaVi
         LabError: a name is no server's, or there are not as many.
     """
     pending, victims = _pending(document), _victims(document)
-    present = {view.name for view in seen if not _leaving(view)} - set(victims)
+    wanted = spec.parse(document).spec.replicas
+    present = {view.name for view in seen if not _leaving(view)}
+    if len(_there(seen)) > wanted:  # else nobody goes, and who was named before stays as well
+        present -= set(victims)
     for name in request.names:
         if name not in present and name not in pending:
             raise LabError(f"Hostname '{name}' is not that of a server")
-    wanted = spec.parse(document).spec.replicas
     if request.n > wanted:
         raise LabError(f"There are only {wanted} servers to remove")
     names = [name for name in pending if name not in request.names]
-    victims += [name for name in request.names if name in present]
+    victims += [name for name in request.names if name in present and name not in victims]
     fresh = _with(document, replicas=wanted - request.n, names=names)
     scale_down = {**(fresh["spec"].get("scaleDown") or {}), "victims": victims}
     fresh["spec"] |= {"scaleDown": scale_down}
@@ -140,7 +145,7 @@ def unused(
     replicas = document["spec"]["replicas"]
     if replicas >= wanted:
         return ""
-    there = [view for view in seen if view.replica.phase in _PRESENT and not _leaving(view)]
+    there = _there(seen)
     for name in _pending(document)[max(0, replicas - len(there)) :]:
         if name in request.names:
             return name
@@ -150,10 +155,17 @@ def unused(
 def is_removed(
     document: Document, request: Request, seen: Sequence[views.ReplicaView], *, wanted: int
 ) -> bool:
-    """Whether what `removed` asked for serves no more; `wanted` is the count that it led to."""
+    """Whether what `removed` asked for serves no more; `wanted` is the count that it led to.
+
+    The count decides. A server that is not ready goes before one that is named (the order of every
+    scale-down: who serves is worth more than a wish), and then the named one stays, no longer a
+    victim. Waiting for it would be waiting for something that nobody will do; the answer shows who
+    is there.
+    """
+    count = max(wanted, document["spec"]["replicas"])
     active = {view.name for view in seen if view.ring in {views.ACTIVE, views.PARTLY}}
-    gone = active.isdisjoint(request.names)
-    return gone and len(active) <= max(wanted, document["spec"]["replicas"])
+    stays = not set(_victims(document)) & set(request.names) and len(_there(seen)) <= count
+    return len(active) <= count and (stays or active.isdisjoint(request.names))
 
 
 def serving(seen: Sequence[views.ReplicaView]) -> list[str]:
@@ -196,6 +208,22 @@ def _pending(document: Document) -> list[str]:
 
 def _victims(document: Document) -> list[str]:
     return list((document["spec"].get("scaleDown") or {}).get("victims") or [])
+
+
+def _there(seen: Sequence[views.ReplicaView]) -> list[views.ReplicaView]:
+    return [view for view in seen if view.replica.phase in _PRESENT and not _leaving(view)]
+
+
+def _refuse_taken(request: Request, taken: dict[str, str], refusal: type[LabError]) -> None:
+    """Kubernetes lower-cases: what differs in case alone cannot live side by side there."""
+    for name in request.names:
+        if name.lower() in taken:
+            raise refusal(f"Hostname '{taken[name.lower()]}' is already in use")
+
+
+def _in_use(seen: Sequence[views.ReplicaView]) -> dict[str, str]:
+    names = [name for view in seen for name in (view.name, view.replica.name)]
+    return {name.lower(): name for name in names}
 
 
 def _leaving(view: views.ReplicaView) -> bool:

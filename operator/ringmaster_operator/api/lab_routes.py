@@ -90,7 +90,7 @@ class Lab:
                     self._refuse_names(wish)
                 return fresh
 
-            fresh = await asyncio.to_thread(self._sets.update, namespace, name, change)
+            fresh = await self._update(namespace, name, change, wakeup)
             goal = _Goal(wish, count=fresh["spec"]["replicas"], reached=reached, more=more)
             return await self._outcome(namespace, name, goal, wakeup)
         except lab.LabError as error:
@@ -101,6 +101,24 @@ class Lab:
             return web.json_response(lab.failure(str(error)), status=503)
         finally:
             wakeup.close()
+
+    async def _update(
+        self,
+        namespace: str,
+        name: str,
+        change: Callable[[Document], Document],
+        wakeup: wakeups.Wakeup,
+    ) -> Document:
+        """Make the change; a name whose last bearer is about to be gone is waited for."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._seconds
+        while True:
+            try:
+                return await asyncio.to_thread(self._sets.update, namespace, name, change)
+            except lab.NotYetError:
+                if now() >= deadline:
+                    raise
+            await wakeup.wait(min(_LOOK_SECONDS, deadline - now()))
 
     def _refuse_names(self, wish: lab.Request) -> None:
         """400 for what the runtime cannot call a replica."""

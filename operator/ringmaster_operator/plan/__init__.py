@@ -6,6 +6,7 @@ rests on one whole observation; its memory is saved before its stages run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ringmaster_operator import memory, observed, spec
@@ -75,7 +76,7 @@ def plan(
         memory=_remember(draft, departures.drains),
         target=draft.target,
         used_names=_used_names(draft),
-        gone_victims=_gone_victims(draft),
+        gone_victims=_gone_victims(draft, departures.marks),
         requeue_after=_requeue_after(draft),
         finished=draft.world.deleting and not draft.world.replicas and not unseen,
     )
@@ -111,10 +112,12 @@ def _used_names(draft: Draft) -> tuple[str, ...]:
     return tuple(name for name in draft.world.spec.names if name.lower() in names)
 
 
-def _gone_victims(draft: Draft) -> tuple[str, ...]:
-    """Victims that no replica answers to any more."""
-    names = {n for r in draft.world.replicas for n in (r.name, r.display_name)}
-    return tuple(v for v in draft.world.spec.scale_down.victims if v not in names)
+def _gone_victims(draft: Draft, marks: Sequence[actions.Action]) -> tuple[str, ...]:
+    """Victims that no replica answers to any more, that are wanted again, or that were spared."""
+    here = {n for r in draft.world.replicas for n in (r.name, r.display_name)}
+    kept = [mark.replica for mark in marks if isinstance(mark, actions.CancelDrain)]
+    done = {n for r in kept for n in (r.name, r.display_name)} | set(draft.spared)
+    return tuple(v for v in draft.world.spec.scale_down.victims if v not in here or v in done)
 
 
 def _requeue_after(draft: Draft) -> float | None:

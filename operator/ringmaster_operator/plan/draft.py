@@ -35,6 +35,7 @@ class Draft:
         self.progress = before.progress
         self.target = ""
         self.leaving: dict[str, str] = {}  # uid → cause
+        self.spared: tuple[str, ...] = ()  # named victims in whose stead others went
         self.beside: dict[int, str] = {}  # ordinals whose successor may start now → cause
         self.notes: list[actions.Note] = []
         self.waits: list[actions.Wait] = []

@@ -6,7 +6,7 @@ ordinal; what fails is replaced under the same id, with a crash-loop backoff.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ringmaster_operator import memory, observed
 from ringmaster_operator.plan import ranking
@@ -77,12 +77,17 @@ def _forgive(draft: Draft, replica: observed.Replica) -> None:
 
 
 def _open(draft: Draft, count: int) -> None:
-    """Places whose replica can be kept first, then the lowest free ordinals."""
+    """Names asked for get new replicas; besides, draining ones are kept; then new ones come.
+
+    A name that waits needs a place of its own: were every draining replica kept first, the one
+    that had just been sent away would come back in place of the one that was asked for.
+    """
+    unused = list(_unused_names(draft))
     closed = sorted(o for o, place in draft.places.items() if not place.wanted)
-    for ordinal in [o for o in closed if draft.fresh(o)][:count]:
+    for ordinal in [o for o in closed if draft.fresh(o)][: max(0, count - len(unused))]:
         draft.change(ordinal, wanted=True)
         count -= 1
-    names = _unused_names(draft)
+    names = iter(unused)
     ordinal = 0
     while count > 0:
         place = draft.places.get(ordinal)
@@ -119,6 +124,25 @@ def _close(draft: Draft, count: int) -> None:
     )
     for ordinal in order[:count]:
         draft.change(ordinal, wanted=False, due=False, vacate=False)
+    _spare(draft, closed=order[:count], kept=order[count:])
+
+
+def _spare(draft: Draft, *, closed: Sequence[int], kept: Sequence[int]) -> None:
+    """Forget as many named victims as others went in their stead.
+
+    One that is not ready goes before one that was named. What was wished for has been done then;
+    the name must not linger and choose somebody at a later scale-down, when nobody expects it.
+    """
+    names = {o: _names(draft, o) for o in (*closed, *kept)}
+    victims = draft.world.spec.scale_down.victims
+    others = sum(names[o].isdisjoint(victims) for o in closed)
+    remaining = {name for o in kept for name in names[o]}
+    draft.spared = tuple(v for v in victims if v in remaining)[:others]
+
+
+def _names(draft: Draft, ordinal: int) -> set[str]:
+    stands = _representative(draft, ordinal)
+    return set() if stands is None else {stands.name, stands.display_name}
 
 
 def _representative(draft: Draft, ordinal: int) -> observed.Replica | None:

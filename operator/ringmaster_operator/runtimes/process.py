@@ -223,9 +223,21 @@ class ProcessRuntime:
         kill_at = self._clock() + grace_seconds
         if record.kill_at is not None:
             kill_at = min(kill_at, record.kill_at)
-        terminating = self._ledger.change(record.uid, kill_at=kill_at)
+        self._note(record, kill_at=kill_at)
+        terminating = self._ledger.get(record.uid)
         if terminating is not None:
             self._terminate(terminating)
+
+    def _note(self, record: process_ledger.Record, **changes: Any) -> None:
+        """Put on record how far a termination is; it goes on though the file cannot be written.
+
+        Memory has it then. An operator that starts anew finds a replica that nobody ends, and
+        decides again.
+        """
+        try:
+            self._ledger.change(record.uid, **changes)
+        except errors.RetryLater as error:
+            self._log.warning("termination not on record", replica=record.name, why=str(error))
 
     def _terminate(self, record: process_ledger.Record) -> None:
         """Go on with a termination, from wherever it stands."""
@@ -236,10 +248,10 @@ class ProcessRuntime:
         if remaining <= 0:
             self._kill(record.uid)
             return
+        self._background.post(self._background.loop.call_later, remaining, self._kill, record.uid)
         if not record.signalled:
             process_os.signal_group(record.pid, record.mark, signal.SIGTERM)
-            self._ledger.change(record.uid, signalled=True)
-        self._background.post(self._background.loop.call_later, remaining, self._kill, record.uid)
+            self._note(record, signalled=True)
 
     def _kill(self, uid: str) -> None:
         record = self._ledger.get(uid)

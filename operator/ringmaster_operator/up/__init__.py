@@ -90,10 +90,11 @@ def run(settings: Settings, *, say: Say) -> int:
         state.token()
         signals = Signals()
         signals.install()
+        _check_ports(settings)
         supervised = _take_over(settings, documents, say=say)
-        _record_ourselves(state)
         try:
-            _supervise(settings, supervised, signals, say=say)
+            _record_ourselves(state)
+            _supervise(settings, documents, supervised, signals, say=say)
         finally:
             say("stopping: the balancer finishes its requests (Ctrl-C again to end at once)")
             shutdown.end_all(state, say=say, hurry=signals.hurried)
@@ -168,10 +169,8 @@ def _documents(files: Sequence[str], *, runtime: str) -> list[dict[str, Any]]:
     return documents
 
 
-def _take_over(
-    settings: Settings, documents: Sequence[dict[str, Any]], *, say: Say
-) -> list[children.Child]:
-    """Adopt or end what an earlier `up` left, then start what is missing."""
+def _check_ports(settings: Settings) -> None:
+    """Refuse ports that somebody else has."""
     state = settings.state
     flags = {"--port": settings.port, "--control-port": settings.control_port}
     flags["--api-port"] = settings.api_port
@@ -182,24 +181,46 @@ def _take_over(
         for port in statedir.read_json(state.run_file(name)).get("ports", ())
     }
     occupied.check(flags, host=settings.host, ours=ours)
+
+
+def _take_over(
+    settings: Settings, documents: Sequence[dict[str, Any]], *, say: Say
+) -> list[children.Child]:
+    """Adopt or end what an earlier `up` left, then start what is missing.
+
+    If that fails, what was started here is ended again; what was found goes on as it was.
+    """
+    state = settings.state
     if children.end_recorded(state, "operator", grace=shutdown.OPERATOR_GRACE):
         say("took over from an earlier operator; its replicas go on")
     with state.lock("operator", busy=f"an operator that `up` did not start acts on {state.root}"):
         pass
-    supervised = []
-    for order in orders(settings, documents):
-        child = children.Child(order=order, state=state)
-        if child.adopt():
-            say(f"adopted the running {order.name} (pid {child.pid})")
-        else:
-            children.end_recorded(state, order.name, grace=shutdown.BALANCER_GRACE)
-            child.start()
-        supervised.append(child)
+    supervised: list[children.Child] = []
+    started: list[children.Child] = []
+    try:
+        for order in orders(settings, documents):
+            child = children.Child(order=order, state=state)
+            if child.adopt():
+                say(f"adopted the running {order.name} (pid {child.pid})")
+            else:
+                children.end_recorded(state, order.name, grace=shutdown.BALANCER_GRACE)
+                child.start()
+                started.append(child)
+            supervised.append(child)
+    except BaseException:
+        for child in started:
+            child.end(grace=shutdown.OPERATOR_GRACE)
+        raise
     return supervised
 
 
 def _supervise(
-    settings: Settings, supervised: Sequence[children.Child], signals: Signals, *, say: Say
+    settings: Settings,
+    documents: Sequence[dict[str, Any]],
+    supervised: Sequence[children.Child],
+    signals: Signals,
+    *,
+    say: Say,
 ) -> None:
     tails = [
         tail.Tail(child.order.name, settings.state.log_file(child.order.name))
@@ -208,7 +229,7 @@ def _supervise(
     watched = progress.Progress(
         server=f"http://127.0.0.1:{settings.api_port}",
         balancer=f"http://127.0.0.1:{settings.control_port}",
-        hint=_hint(settings),
+        hint=_hint(settings, name=ring(documents).partition("/")[2]),
         say=say,
     )
     watched.start()
@@ -225,15 +246,15 @@ def _supervise(
         watched.close()
 
 
-def _hint(settings: Settings) -> list[str]:
-    """What to try once all is ready."""
+def _hint(settings: Settings, *, name: str) -> list[str]:
+    """What to try once all is ready; `name` is the ServerSet's that the balancer serves."""
     usual = settings.state.root == statedir.default(os.environ)
     where = "" if usual else f" --state-dir {settings.state.root}"
     return [
         "",
         f"  curl http://localhost:{settings.port}/home",
         f"  ringmaster{where} get",
-        f"  ringmaster{where} scale serverset/web --replicas=5",
+        f"  ringmaster{where} scale serverset/{name} --replicas=5",
         f"  http://localhost:{settings.control_port}/ in a browser",
         "",
         "Ctrl-C ends everything.",

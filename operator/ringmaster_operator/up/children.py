@@ -80,19 +80,29 @@ class Child:
         """Start it and record it.
 
         Raises:
-            UsageError: it cannot be started.
+            UsageError: it cannot be started, or it cannot be recorded: then it was ended again.
         """
         argv = list(self.order.argv)
         if self._starts == 0:
             argv += self.order.first_only
+        popen = _spawn(argv, log=self.state.log_file(self.order.name))
+        process = psutil.Process(popen.pid)
+        try:
+            write_record(self.state, self.order, process)
+        except errors.UsageError:
+            end(process, grace=0.0)  # without a record nobody would find it again
+            popen.wait()
+            raise
         self._starts += 1
-        self._popen = _spawn(argv, log=self.state.log_file(self.order.name))
-        self.process = psutil.Process(self._popen.pid)
+        self._popen, self.process = popen, process
         self._started_at = time.monotonic()
-        write_record(self.state, self.order, self.process)
 
     def tend(self) -> str | None:
-        """Start it again if it died and its backoff is over; the line to show if something was."""
+        """Start it again if it died and its backoff is over; the line to show if something was.
+
+        A start that fails (no more processes, a full disk) is tried again with the same backoff:
+        the other child goes on, and the trouble may pass.
+        """
         now = time.monotonic()
         if self.process is not None and self._alive():
             return None
@@ -100,14 +110,30 @@ class Child:
             how = self._how_it_ended()
             self.process = None
             lived = now - self._started_at
-            self._deaths = 1 if lived >= self.backoff.forgiven else self._deaths + 1
-            wait = min(self.backoff.first * 2.0 ** min(self._deaths - 1, 20), self.backoff.longest)
-            self._not_before = now + wait
-            return f"{self.order.name} {how}; it is started again in {wait:.1f} s"
-        if now >= self._not_before:
+            if lived >= self.backoff.forgiven:
+                self._deaths = 0
+            return f"{self.order.name} {how}; it is started again in {self._back_off(now):.1f} s"
+        if now < self._not_before:
+            return None
+        try:
             self.start()
-            return f"{self.order.name} started again (pid {self.pid})"
-        return None
+        except errors.UsageError as error:
+            return f"{self.order.name}: {error}; tried again in {self._back_off(now):.1f} s"
+        return f"{self.order.name} started again (pid {self.pid})"
+
+    def _back_off(self, now: float) -> float:
+        """Count a failure; the seconds until the next start."""
+        self._deaths += 1
+        wait = min(self.backoff.first * 2.0 ** min(self._deaths - 1, 20), self.backoff.longest)
+        self._not_before = now + wait
+        return wait
+
+    def end(self, *, grace: float) -> None:
+        """End what was started here, and forget it."""
+        end_recorded(self.state, self.order.name, grace=grace)
+        if self._popen is not None:
+            self._popen.wait()
+        self.process = None
 
     def alive(self) -> bool:
         """Whether it runs now."""
@@ -150,7 +176,11 @@ def runs(process: psutil.Process) -> bool:
 
 
 def write_record(state: statedir.StateDir, order: Order, process: psutil.Process) -> None:
-    """Record a process so that others find it."""
+    """Record a process so that others find it.
+
+    Raises:
+        UsageError: the record cannot be written.
+    """
     with contextlib.suppress(psutil.NoSuchProcess):
         record = {
             "pid": process.pid,
@@ -158,7 +188,11 @@ def write_record(state: statedir.StateDir, order: Order, process: psutil.Process
             "argv": list(order.argv),
             "ports": list(order.ports),
         }
-        statedir.write_atomically(state.run_file(order.name), json.dumps(record, indent=1))
+        path = state.run_file(order.name)
+        try:
+            statedir.write_atomically(path, json.dumps(record, indent=1))
+        except OSError as error:
+            raise errors.UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def end(process: psutil.Process, *, grace: float, hurry: Hurry = lambda: False) -> bool:
@@ -214,7 +248,7 @@ def _reap(process: psutil.Process) -> None:
 
 
 def _spawn(argv: list[str], *, log: Path) -> subprocess.Popen[bytes]:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # a log that stays too long keeps nobody from starting
         if log.stat().st_size > _LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
     try:

@@ -97,10 +97,24 @@ def test_a_name_in_use_is_refused_whoever_uses_it() -> None:
 
 def test_an_unknown_name_is_refused_and_so_is_one_that_goes_already() -> None:
     leaving = local_api.view("S7", state=views.DRAINING)
-    document = local_api.server_set(scaleDown={"victims": ["S3"]})
+    document = local_api.server_set(replicas=2, scaleDown={"victims": ["S3"]})
     for name in ("S9", "s1", "S7", "S3", ""):
         said = refusal(body(1, name), more=False, document=document, seen=[*THREE, leaving])
         assert said == f"<Error> Hostname '{name}' is not that of a server"
+
+
+def test_a_victim_that_nobody_removes_may_be_named_again() -> None:
+    document = local_api.server_set(scaleDown={"victims": ["S3"]})
+    after = shrunk(document, body(1, "S3"))["spec"]
+    assert (after["replicas"], after["scaleDown"]) == (2, {"victims": ["S3"]})
+
+
+def test_the_name_of_one_that_is_leaving_is_free_in_a_moment() -> None:
+    leaving = local_api.view("S7", state=views.DRAINING)
+    wish = lab.parse(body(1, "S7"), more=True)
+    with pytest.raises(lab.NotYetError):
+        lab.added(local_api.server_set(), wish, [*THREE, leaving])
+    assert lab.added(local_api.server_set(), wish, THREE)["spec"]["names"] == ["S7"]
 
 
 def test_there_are_never_more_than_max_replicas_nor_fewer_than_none() -> None:
@@ -165,6 +179,18 @@ def test_a_rm_is_done_when_its_names_have_left_the_ring() -> None:
     assert not lab.is_removed(after, wish, THREE, wanted=2)
     assert not lab.is_removed(after, wish, THREE[:2], wanted=2)
     assert lab.is_removed(after, wish, [draining, *THREE[1:]], wanted=2)
+
+
+def test_a_rm_is_done_when_another_went_and_its_name_is_no_victim_any_more() -> None:
+    wish = lab.parse(body(1, "S3"), more=False)
+    after = lab.removed(local_api.server_set(), wish, THREE)
+    unready = local_api.view("S2", state="absent")
+    consumed = local_api.server_set(replicas=2)
+    others = [THREE[0], THREE[2]]
+    assert not lab.is_removed(after, wish, [*others, unready], wanted=2)  # nobody has looked yet
+    assert not lab.is_removed(after, wish, others, wanted=2)
+    assert not lab.is_removed(consumed, wish, [*others, unready], wanted=2)
+    assert lab.is_removed(consumed, wish, others, wanted=2)
 
 
 def test_a_rm_does_not_wait_for_fewer_than_are_wanted_by_then() -> None:

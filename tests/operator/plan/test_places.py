@@ -73,6 +73,66 @@ def test_a_name_in_use_is_not_given_again_whatever_its_case() -> None:
     assert made.used_names == ()  # still asked for, once the old one is gone
 
 
+def _drained(*names: str) -> tuple[list[observed.Replica], memory.Memory]:
+    """Four replicas, of which a scale-down to three has just sent `names` out of the ring."""
+    replicas = [planning.replica(o, name=f"S{o}") for o in range(4)]
+    before = planning.at_rest(planning.server_set(4), replicas)
+    states = {r.display_name: "active" for r in replicas}
+    fewer = planning.server_set(4 - len(names), scaleDown={"victims": list(names)})
+    made = planning.decide(fewer, replicas, before=before, balancers=[planning.balancer(states)])
+    assert [line for line in planning.lines(made) if line.startswith("drain")]
+    return replicas, made.memory
+
+
+def test_a_name_asked_for_gets_a_new_replica_though_one_that_drains_could_be_kept() -> None:
+    replicas, before = _drained("S3")
+    held = {"S0": "active", "S1": "active", "S2": "active", "S3": "draining"}
+    wanted = planning.server_set(4, names=["S5"])
+    made = planning.decide(
+        wanted, replicas, before=before, balancers=[planning.balancer(held, in_flight=1)]
+    )
+    assert planning.lines(made) == [
+        "create S5 for web-4: 4 wanted, 3 there",
+        "wait S3: has requests in flight",
+    ]
+
+
+def test_of_those_that_drain_as_many_are_kept_as_no_name_is_asked_for() -> None:
+    replicas, before = _drained("S1", "S3")
+    wanted = planning.server_set(4, names=["S5"])
+    made = planning.decide(wanted, replicas, before=before)
+    assert wanted_places(made.memory) == [0, 1, 2, 4]
+    assert made.memory.places[4].name == "S5"
+
+
+def test_a_victim_that_is_kept_after_all_is_no_victim_any_more() -> None:
+    replicas, before = _drained("S3")
+    wanted = planning.server_set(4, scaleDown={"victims": ["S3"]})
+    held = planning.balancer({r.display_name: "active" for r in replicas})
+    made = planning.decide(wanted, replicas, before=before, balancers=[held])
+    assert planning.lines(made) == ["keep S3: is wanted again"]
+    assert made.gone_victims == ("S3",)
+
+
+def test_a_victim_in_whose_stead_another_went_is_spared_for_good() -> None:
+    replicas = [planning.replica(o, name=f"S{o}") for o in range(3)]
+    before = planning.at_rest(planning.server_set(3), replicas)
+    replicas[0] = replace(replicas[0], ready=False, ready_since=None, unready_since=NOW - 1)
+    fewer = planning.server_set(2, scaleDown={"victims": ["S2"]})
+    made = planning.decide(fewer, replicas, before=before)
+    assert planning.lines(made) == ["remove S0: 2 wanted"]
+    assert made.gone_victims == ("S2",)
+
+
+def test_a_victim_whose_turn_has_not_come_stays_one() -> None:
+    replicas = [planning.replica(o, name=f"S{o}") for o in range(3)]
+    before = planning.at_rest(planning.server_set(3), replicas)
+    fewer = planning.server_set(2, scaleDown={"victims": ["S1", "S0"]})
+    made = planning.decide(fewer, replicas, before=before)
+    assert planning.lines(made) == ["remove S1: 2 wanted"]
+    assert made.gone_victims == ()
+
+
 def test_scaling_to_the_same_number_with_gaps_changes_nothing() -> None:
     replicas = [planning.replica(o) for o in (1, 4, 7)]
     before = planning.at_rest(planning.server_set(3), replicas)

@@ -321,6 +321,29 @@ def test_the_log_of_a_failed_replica_is_kept_and_that_of_a_removed_one_is_not(wo
     assert [log.name for log in (world.folder / "logs").iterdir()] == ["default.web-0-aaaaa.log"]
 
 
+@pytest.mark.parametrize("grace", [0.3, 30.0])
+def test_a_removal_goes_on_though_the_disk_is_full(world, grace):
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
+    patient = "import time; print(1, flush=True)"
+    code = (deaf if grace < 1 else patient) + "; time.sleep(600)"
+    output(world, python(code))
+    replica = only(world)
+    with full_disk(world):
+        world.runtime.remove(replica, grace_seconds=grace)
+        stack.eventually(lambda: not world.runtime.observe(OWNER), what="its end")
+
+
+@contextlib.contextmanager
+def full_disk(world):
+    """Nothing can be written where the records are."""
+    folder, away = world.folder / "replicas", world.folder / "away"
+    folder.rename(away)
+    folder.write_text("")
+    yield
+    folder.unlink()
+    away.rename(folder)
+
+
 def test_a_folder_that_cannot_be_written_is_a_usage_error(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")

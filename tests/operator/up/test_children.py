@@ -98,6 +98,29 @@ def test_what_died_is_started_again_and_said(state) -> None:
     assert subject.alive()
 
 
+def test_a_start_that_fails_is_tried_again_and_ends_nothing(state, tmp_path) -> None:
+    subject = child(state)
+    subject.start()
+    psutil.Process(subject.pid).kill()
+    until(lambda: not subject.alive())
+    subject.tend()
+    logs = tmp_path / "logs"
+    logs.rename(tmp_path / "away")
+    assert (subject.tend() or "").startswith(f"thing: cannot start {sys.executable}: No such file")
+    (tmp_path / "away").rename(logs)
+    assert subject.tend() == f"thing started again (pid {subject.pid})"
+
+
+def test_what_cannot_be_recorded_is_ended_again(state, tmp_path) -> None:
+    (tmp_path / "run").rename(tmp_path / "away")
+    subject = child(state)
+    before = set(psutil.Process().children())
+    with pytest.raises(errors.UsageError, match="cannot write"):
+        subject.start()
+    assert set(psutil.Process().children()) == before
+    assert subject.process is None
+
+
 def test_restarts_are_spaced_out(state) -> None:
     subject = tracked(
         children.Child(

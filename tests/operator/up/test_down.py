@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from ringmaster_operator import errors, statedir
 from ringmaster_operator.up import children, down
@@ -32,6 +33,16 @@ def test_a_running_up_is_asked_to_end(state) -> None:
     down.run(state, purge=False, say=said.append)
     assert child._popen.wait(30) == -15
     assert said == [f"stopping `ringmaster up` (pid {child.pid})"]
+
+
+def test_an_up_that_ends_this_very_moment_is_no_failure(state, monkeypatch) -> None:
+    state.prepare()
+    gone = psutil.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    monkeypatch.setattr(
+        children, "find_recorded", lambda _state, name: gone if name == "up" else None
+    )
+    down.run(state, purge=False, say=lambda _: None)
 
 
 def test_purge_deletes_what_is_kept(state) -> None:

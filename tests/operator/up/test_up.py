@@ -105,6 +105,28 @@ def test_a_taken_port_starts_nothing(state) -> None:
     assert not list((state.root / "run").iterdir())
 
 
+def test_what_was_started_is_ended_again_if_the_rest_does_not_start(state, monkeypatch) -> None:
+    sleeping = (sys.executable, "-c", "import time; time.sleep(600)")
+    broken = (str(state.root / "nowhere"),)
+    monkeypatch.setattr(
+        up,
+        "orders",
+        lambda *_: (
+            children.Order(name="balancer", argv=sleeping, ports=()),
+            children.Order(name="operator", argv=broken, ports=()),
+        ),
+    )
+    before = set(psutil.Process().children())
+    with pytest.raises(errors.UsageError, match="cannot start"):
+        up.run(settings(state, port=free(), control_port=free(), api_port=free()), say=print)
+    assert set(psutil.Process().children()) == before
+    assert children.find_recorded(state, "balancer") is None
+
+
+def test_the_hint_names_the_set_that_is_served(state) -> None:
+    assert any("serverset/api " in line for line in up._hint(settings(state), name="api"))
+
+
 def test_a_second_up_on_one_folder_is_told_of_the_first(state) -> None:
     state.prepare()
     children.write_record(state, children.Order(name="up", argv=(), ports=()), psutil.Process())
