@@ -7,6 +7,7 @@ stays visible as failed until it is removed.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,8 @@ from ringmaster_operator.runtimes import (
 )
 
 _DELETES_AT_ONCE = 8
+_PROBES_AT_ONCE = 32  # calls about probes by command; what a command takes is waited for elsewhere
+_POLL_SECONDS, _MAX_POLL_SECONDS = 0.05, 0.5  # between looks at a command that runs
 
 
 class DockerRuntime:
@@ -74,6 +77,7 @@ class DockerRuntime:
         self._ends: dict[str, float] = {}  # terminations whose end is scheduled, and when it is
         self._watchers: list[ports.Notify] = []
         self._pool = futures.ThreadPoolExecutor(_DELETES_AT_ONCE, thread_name_prefix="docker")
+        self._commands = futures.ThreadPoolExecutor(_PROBES_AT_ONCE, thread_name_prefix="probe")
         self._background = background.Background(name="docker-runtime")
         self._prober = probes.Prober(self._background, self._readiness_changed, clock=clock)
         self._events = docker_events.Events(self._engine, self._happened)
@@ -140,6 +144,7 @@ class DockerRuntime:
         self._events.close()
         self._background.close()
         self._pool.shutdown(cancel_futures=True)
+        self._commands.shutdown(cancel_futures=True)
         self._engine.close()
 
     def _make(self, birth: observed.Birth, view: spec.Container) -> str:
@@ -248,9 +253,8 @@ class DockerRuntime:
     def _target(self, container: docker_view.Container) -> probes.Target:
         view = docker_spec.probed(container.labels)
 
-        async def execute(command: tuple[str, ...], seconds: float) -> bool:
-            loop, run = self._background.loop, self._engine.execute
-            return await loop.run_in_executor(None, run, container.uid, command, seconds)
+        async def execute(command: tuple[str, ...], _seconds: float) -> bool:
+            return await self._execute(container.uid, command)
 
         return probes.Target(
             uid=container.uid,
@@ -259,6 +263,20 @@ class DockerRuntime:
             born=container.started_at,
             execute=execute,
         )
+
+    async def _execute(self, uid: str, command: tuple[str, ...]) -> bool:
+        """Run a command in a container, for as long as the caller waits.
+
+        A thread is taken for each call to the engine and given back: one that waited for commands
+        would be lost to the other replicas while a command hangs.
+        """
+        run = self._background.loop.run_in_executor
+        begun = await run(self._commands, self._engine.begin, uid, command)
+        pause = _POLL_SECONDS
+        while (good := await run(self._commands, self._engine.ended_well, begun)) is None:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _MAX_POLL_SECONDS)
+        return good
 
     def _unfollow(self, uid: str) -> None:
         with self._lock:

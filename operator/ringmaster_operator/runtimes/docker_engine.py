@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,8 +19,7 @@ import requests
 from ringmaster_operator import errors
 
 CALL_SECONDS = 60  # a busy engine creates slowly; nothing else waits so long
-_POOL = 32  # connections kept: 8 creates, 8 removals, probes by command
-_POLL = 0.05  # seconds between looks at a command that runs in a container
+_POOL = 48  # connections kept: 8 creates, 8 removals, 32 probes by command
 _EVENTS = ("start", "die", "destroy", "pause", "unpause", "rename")
 _GONE = frozenset({404, 409})  # 409: its removal is in progress, or it does not run
 _NOT_RUNNABLE = ("executable file not found", "permission denied", "no such file or directory")
@@ -179,22 +177,26 @@ class Engine:
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise errors.RetryLater(f"pull {image}: {error}") from error
 
-    def execute(self, container: str, command: tuple[str, ...], seconds: float) -> bool:
-        """Run a command in a container; whether it exits with 0 within so many seconds.
+    def begin(self, container: str, command: tuple[str, ...]) -> str:
+        """Start a command in a container; what `ended_well` knows it by.
 
         Raises:
             RetryLater: the engine does not answer, or the container does not run.
         """
-        deadline = time.monotonic() + seconds
         with _calling(f"exec in {container[:12]}"):
             made = self._api.exec_create(container, list(command), stdout=False, stderr=False)
             self._api.exec_start(made["Id"], detach=True)
-            while time.monotonic() < deadline:
-                seen = self._api.exec_inspect(made["Id"])
-                if not seen["Running"]:
-                    return bool(seen["ExitCode"] == 0)
-                time.sleep(_POLL)
-        return False
+            return str(made["Id"])
+
+    def ended_well(self, begun: str) -> bool | None:
+        """Whether a command has exited with 0; None while it runs.
+
+        Raises:
+            RetryLater: the engine does not answer, or its container is gone.
+        """
+        with _calling(f"look at exec {begun[:12]}"):
+            seen = self._api.exec_inspect(begun)
+            return None if seen["Running"] else bool(seen["ExitCode"] == 0)
 
     def events(self, label: str) -> EventStream:
         """What happens to containers that carry a label, from now on.
