@@ -29,6 +29,7 @@ from ringmaster_operator.runtimes import (
     docker_view,
 )
 
+_NO_NAME = "no name that Docker allows: two or more letters, digits, '_', '.' and '-'"
 _DELETES_AT_ONCE = 8
 _PROBES_AT_ONCE = 32  # calls about probes by command; what a command takes is waited for elsewhere
 _POLL_SECONDS, _MAX_POLL_SECONDS = 0.05, 0.5  # between looks at a command that runs
@@ -90,21 +91,26 @@ class DockerRuntime:
     def name_fault(self, name: str) -> str:
         """Why no replica can have this name now, or nothing: every container counts."""
         if not docker_spec.is_name(name):
-            return "no name that Docker allows: two or more letters, digits, '_', '.' and '-'"
-        return "already in use by a container" if self._engine.inspect(name) else ""
+            return _NO_NAME
+        return "already in use by a container" if self._engine.is_taken(name) else ""
 
     def observe(self, owner: observed.Owner) -> Sequence[observed.Replica]:
         """Every container of this owner; one that vanishes meanwhile is left out."""
+        noted = self._notes.of(owner.uid)  # first: what is made meanwhile may not be listed yet
         listed = self._engine.listed({naming.LABEL_SET_UID: owner.uid})
         found = [container for entry in listed if (container := self._look(entry)) is not None]
-        for gone in self._notes.keep(owner.uid, {container.uid for container in found}):
-            self._forget(gone)
+        gone = noted - {container.uid for container in found}
+        self._notes.drop(gone)
+        for uid in gone:
+            self._forget(uid)
         for container in found:
             self._tend(container)
         return [self._replica(container) for container in found]
 
     def create(self, birth: observed.Birth) -> None:
         """Make a container and start it."""
+        if not docker_spec.is_name(birth.name):
+            raise errors.RefusedError(errors.INVALID_NAME, f"{birth.name}: {_NO_NAME}")
         view = docker_spec.container(birth)
         self._images.before_create(view.image, policy=view.image_pull_policy)
         with self._being_created(birth.name):
@@ -301,14 +307,22 @@ class DockerRuntime:
             self._delete_soon(container.uid)
             return
         if not note.signalled:
-            self._engine.signal(container.uid, container.stop_signal)
-            self._notes.change(container.uid, note.owner_uid, signalled=True)
+            self._signal(container, note.owner_uid)
         with self._lock:
             if self._ends.get(container.uid) == note.kill_at:
                 return
             self._ends[container.uid] = note.kill_at
         loop = self._background.loop
         self._background.post(loop.call_later, remaining, self._delete_soon, container.uid)
+
+    def _signal(self, container: docker_view.Container, owner_uid: str) -> None:
+        """Ask a container to end. What the engine cannot send now, the next look sends."""
+        try:
+            self._engine.signal(container.uid, container.stop_signal)
+        except errors.RetryLater as error:
+            self._log.warning("not signalled", replica=container.name, why=str(error))
+        else:
+            self._notes.change(container.uid, owner_uid, signalled=True)
 
     def _delete_soon(self, uid: str) -> None:
         """Remove a container, however it is, beside everything else."""

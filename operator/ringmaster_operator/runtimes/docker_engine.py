@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,9 @@ from ringmaster_operator import errors
 
 CALL_SECONDS = 60  # a busy engine creates slowly; nothing else waits so long
 _POOL = 48  # connections kept: 8 creates, 8 removals, 32 probes by command
+# A stream that is silent for so long is opened anew: behind a connection that broke without a word
+# (a proxy, a network) nobody would ever speak again.
+EVENT_SECONDS = 180
 _EVENTS = ("start", "die", "destroy", "pause", "unpause", "rename")
 _GONE = frozenset({404, 409})  # 409: its removal is in progress, or it does not run
 _NOT_RUNNABLE = ("executable file not found", "permission denied", "no such file or directory")
@@ -91,6 +95,19 @@ class Engine:
             except docker.errors.NotFound:
                 return None
             return document
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a container, running or not, has this very name.
+
+        Not by `inspect`, which takes the first letters of an id for a name as well.
+
+        Raises:
+            RetryLater: the engine does not answer.
+        """
+        exactly = f"^/?{re.escape(name)}$"
+        with _calling(f"look for {name}"):
+            found = self._api.containers(all=True, filters={"name": exactly})
+            return any(f"/{name}" in each["Names"] for each in found)
 
     def create(self, name: str, body: Mapping[str, Any]) -> str:
         """Make a container, which does not run yet; its id.
@@ -211,14 +228,14 @@ class Engine:
                 f"{self._api.base_url}/v{self._api.api_version}/events",
                 params={"filters": docker.utils.convert_filters(filters)},
                 stream=True,
-                timeout=(CALL_SECONDS, None),
+                timeout=(CALL_SECONDS, EVENT_SECONDS),
             )
             response.raise_for_status()
             return EventStream(response)
 
 
 class EventStream:
-    """An open stream of events; iterating ends when it breaks or is shut."""
+    """An open stream of events; iterating ends when it breaks, falls silent or is shut."""
 
     def __init__(self, response: requests.Response) -> None:
         self._response = response
