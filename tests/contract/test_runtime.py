@@ -232,6 +232,24 @@ def test_a_stopped_replica_delays_no_other(real_world):
     real_world.wait(lambda: others <= ready_ones(), what="the others are ready")
 
 
+def test_commands_that_hang_delay_no_other_replica(real_mortal_world):
+    world, hung = real_mortal_world, 8  # more than asyncio's own threads on a small machine
+    for ordinal in range(hung + 2):
+        healthy = ordinal >= hung
+        asked = template(Program.SERVER)
+        asked["spec"]["containers"][0]["readinessProbe"] = {
+            "exec": {"command": ["true"] if healthy else ["sleep", "600"]},
+            "periodSeconds": 1,
+            "timeoutSeconds": 1 if healthy else 120,
+        }
+        world.runtime.create(birth(OWNER, ordinal, template=asked))
+
+    def ready_ones():
+        return {each.ordinal for each in world.runtime.observe(OWNER) if each.ready}
+
+    world.wait(lambda: ready_ones() == {hung, hung + 1}, what="the others are ready")
+
+
 def test_one_that_ignores_sigterm_is_killed_after_the_grace(real_world):
     real_world.runtime.create(birth(OWNER, program=Program.DEAF))
     ready = wait_ready(real_world)[0]

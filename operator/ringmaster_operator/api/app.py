@@ -11,6 +11,7 @@ from aiohttp.typedefs import Middleware
 
 from ringmaster_operator import naming, store
 from ringmaster_operator.api import (
+    asking,
     bodies,
     discovery,
     guard,
@@ -41,13 +42,16 @@ def make_app(
     app = web.Application(middlewares=middlewares, client_max_size=bodies.MAX_BYTES)
     streams = watches.Watches(kept)
     app.on_shutdown.append(streams.close)
+    threads = asking.Threads()
+    app.on_cleanup.append(threads.close)
     app.add_routes(_fixed_routes())
     app.add_routes(_health_routes(hooks))
-    app.add_routes(_set_routes(resources.Sets(kept, streams, hooks)))
+    app.add_routes(_set_routes(resources.Sets(kept, streams, hooks, threads)))
     app.add_routes(
         _event_routes(resources.Lists(resources.events(kept), streams, clock=hooks.clock))
     )
-    app.add_routes(lab_routes.Lab(kept, hooks.replicas, name_fault=hooks.name_fault).routes())
+    lab = lab_routes.Lab(kept, hooks.replicas, name_fault=hooks.name_fault, threads=threads)
+    app.add_routes(lab.routes())
     return app
 
 

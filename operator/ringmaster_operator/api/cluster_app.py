@@ -12,7 +12,7 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ringmaster_operator.api import bodies, guard, lab, lab_routes
+from ringmaster_operator.api import asking, bodies, guard, lab, lab_routes
 
 
 def make_app(
@@ -35,7 +35,10 @@ def make_app(
             web.get("/readyz", _health(ready, "the operator does not act yet")),
         ]
     )
-    app.add_routes(lab_routes.Lab(sets, replicas, name_fault=name_fault).routes())
+    threads = asking.Threads()
+    app.on_cleanup.append(threads.close)
+    routes = lab_routes.Lab(sets, replicas, name_fault=name_fault, threads=threads)
+    app.add_routes(routes.routes())
     return app
 
 

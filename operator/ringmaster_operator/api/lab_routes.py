@@ -2,7 +2,8 @@
 
 Law: one atomic change of the ServerSet, then patience: the answer comes when the ring shows what
 was asked for, or after a minute with the counts; the spec stays either way. Two requests at once
-both take effect, because each change is made from the document as it then is.
+both take effect, because each change is made from the document as it then is. The runtime is asked
+before the change and never inside it: whatever an engine takes, the store goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from ringmaster_operator import errors
-from ringmaster_operator.api import bodies, lab, problems, views, wakeups
+from ringmaster_operator.api import asking, bodies, lab, problems, views, wakeups
 
 Document = dict[str, Any]
 Replicas = Callable[[str, str], Sequence[views.ReplicaView]]
@@ -24,6 +25,10 @@ NameFault = Callable[[str], str]
 
 # A write wakes us up; what changes without one (who exactly is in the ring) is seen this late.
 _LOOK_SECONDS = 0.5
+
+
+class _OvertakenError(errors.RetryLater):
+    """The spec has changed since its replicas were looked at: a name may be theirs by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,13 @@ class Lab:
         *,
         name_fault: NameFault = lambda _name: "",
         seconds: float = lab.SECONDS,
+        threads: asking.Threads | None = None,
     ) -> None:
         self._sets = sets
         self._replicas = replicas
         self._name_fault = name_fault
         self._seconds = seconds
+        self._threads = threads or asking.Threads()
 
     def routes(self) -> list[web.RouteDef]:
         """To be added to an application."""
@@ -79,18 +86,11 @@ class Lab:
         if request.content_type != bodies.JSON:
             raise problems.media_type((bodies.JSON,))
         namespace, name = _key(request)
-        rule, reached = (lab.added, lab.is_added) if more else (lab.removed, lab.is_removed)
+        reached = lab.is_added if more else lab.is_removed
         wakeup = wakeups.Wakeup(self._sets)
         try:
             wish = lab.parse(await request.read(), more=more)
-
-            def change(now: Document) -> Document:
-                fresh = rule(now, wish, self._replicas(namespace, name))
-                if more:
-                    self._refuse_names(wish)
-                return fresh
-
-            fresh = await self._update(namespace, name, change, wakeup)
+            fresh = await self._wished(namespace, name, wish, wakeup, more=more)
             goal = _Goal(wish, count=fresh["spec"]["replicas"], reached=reached, more=more)
             return await self._outcome(namespace, name, goal, wakeup)
         except lab.LabError as error:
@@ -102,28 +102,41 @@ class Lab:
         finally:
             wakeup.close()
 
-    async def _update(
+    async def _wished(
         self,
         namespace: str,
         name: str,
-        change: Callable[[Document], Document],
+        wish: lab.Request,
         wakeup: wakeups.Wakeup,
+        *,
+        more: bool,
     ) -> Document:
-        """Make the change; a name whose last bearer is about to be gone is waited for."""
+        """The ServerSet with what was asked for; a name whose last bearer goes is waited for."""
+        rule = lab.added if more else lab.removed
         now = asyncio.get_running_loop().time
         deadline = now() + self._seconds
         while True:
+            before, seen = await self._look(namespace, name)
+            if before is None:
+                raise errors.NotFoundError(name)
             try:
+                rule(before, wish, seen)
+                if more:
+                    await self._refuse_names(wish)
+                change = _current(rule, before, wish, seen)
                 return await asyncio.to_thread(self._sets.update, namespace, name, change)
+            except _OvertakenError:
+                if now() >= deadline:
+                    raise
             except lab.NotYetError:
                 if now() >= deadline:
                     raise
-            await wakeup.wait(min(_LOOK_SECONDS, deadline - now()))
+                await wakeup.wait(min(_LOOK_SECONDS, deadline - now()))
 
-    def _refuse_names(self, wish: lab.Request) -> None:
+    async def _refuse_names(self, wish: lab.Request) -> None:
         """400 for what the runtime cannot call a replica."""
         for name in wish.names:
-            if fault := self._name_fault(name):
+            if fault := await self._threads.ask(self._name_fault, name):
                 raise lab.LabError(f"Hostname '{name}' is {fault}")
 
     async def _outcome(
@@ -150,7 +163,28 @@ class Lab:
         self, namespace: str, name: str
     ) -> tuple[Document | None, Sequence[views.ReplicaView]]:
         document = await asyncio.to_thread(self._sets.get, namespace, name)
-        return document, await asyncio.to_thread(self._replicas, namespace, name)
+        return document, await self._threads.ask(self._replicas, namespace, name)
+
+
+def _current(
+    rule: Callable[[Document, lab.Request, Sequence[views.ReplicaView]], Document],
+    before: Document,
+    wish: lab.Request,
+    seen: Sequence[views.ReplicaView],
+) -> Callable[[Document], Document]:
+    """The rule as a change that is made of what was looked at, where names are at stake."""
+
+    def change(now: Document) -> Document:
+        if wish.names and _generation(now) != _generation(before):
+            raise _OvertakenError("the ServerSet is being changed all the time")
+        return rule(now, wish, seen)
+
+    return change
+
+
+def _generation(document: Document) -> int | None:
+    generation: int | None = document["metadata"].get("generation")
+    return generation
 
 
 def _key(request: web.Request) -> tuple[str, str]:

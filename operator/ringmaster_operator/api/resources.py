@@ -17,6 +17,7 @@ from ringmaster_operator import errors, naming, store
 from ringmaster_operator.api import (
     admission,
     answers,
+    asking,
     bodies,
     discovery,
     patches,
@@ -115,8 +116,15 @@ class Lists:
 class Sets(Lists):
     """Everything that can be done to ServerSets."""
 
-    def __init__(self, kept: store.Store, streams: watches.Watches, hooks: Hooks) -> None:
+    def __init__(
+        self,
+        kept: store.Store,
+        streams: watches.Watches,
+        hooks: Hooks,
+        threads: asking.Threads,
+    ) -> None:
         super().__init__(server_sets(kept), streams, clock=hooks.clock)
+        self._threads = threads
         self._store = kept
         self._hooks = hooks
 
@@ -188,7 +196,7 @@ class Sets(Lists):
         """`GET …/replicas`: what was seen last, in order of creation."""
         namespace, name = request.match_info["namespace"], request.match_info["name"]
         owner = await self._found(request)
-        seen = await asyncio.to_thread(self._hooks.replicas, namespace, name)
+        seen = await self._threads.ask(self._hooks.replicas, namespace, name)
         return web.json_response(
             {
                 "kind": "ReplicaList",

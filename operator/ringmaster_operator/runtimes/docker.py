@@ -7,6 +7,7 @@ stays visible as failed until it is removed.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,10 @@ from ringmaster_operator.runtimes import (
     docker_view,
 )
 
+_NO_NAME = "no name that Docker allows: two or more letters, digits, '_', '.' and '-'"
 _DELETES_AT_ONCE = 8
+_PROBES_AT_ONCE = 32  # calls about probes by command; what a command takes is waited for elsewhere
+_POLL_SECONDS, _MAX_POLL_SECONDS = 0.05, 0.5  # between looks at a command that runs
 
 
 class DockerRuntime:
@@ -74,6 +78,7 @@ class DockerRuntime:
         self._ends: dict[str, float] = {}  # terminations whose end is scheduled, and when it is
         self._watchers: list[ports.Notify] = []
         self._pool = futures.ThreadPoolExecutor(_DELETES_AT_ONCE, thread_name_prefix="docker")
+        self._commands = futures.ThreadPoolExecutor(_PROBES_AT_ONCE, thread_name_prefix="probe")
         self._background = background.Background(name="docker-runtime")
         self._prober = probes.Prober(self._background, self._readiness_changed, clock=clock)
         self._events = docker_events.Events(self._engine, self._happened)
@@ -86,21 +91,26 @@ class DockerRuntime:
     def name_fault(self, name: str) -> str:
         """Why no replica can have this name now, or nothing: every container counts."""
         if not docker_spec.is_name(name):
-            return "no name that Docker allows: two or more letters, digits, '_', '.' and '-'"
-        return "already in use by a container" if self._engine.inspect(name) else ""
+            return _NO_NAME
+        return "already in use by a container" if self._engine.is_taken(name) else ""
 
     def observe(self, owner: observed.Owner) -> Sequence[observed.Replica]:
         """Every container of this owner; one that vanishes meanwhile is left out."""
+        noted = self._notes.of(owner.uid)  # first: what is made meanwhile may not be listed yet
         listed = self._engine.listed({naming.LABEL_SET_UID: owner.uid})
         found = [container for entry in listed if (container := self._look(entry)) is not None]
-        for gone in self._notes.keep(owner.uid, {container.uid for container in found}):
-            self._forget(gone)
+        gone = noted - {container.uid for container in found}
+        self._notes.drop(gone)
+        for uid in gone:
+            self._forget(uid)
         for container in found:
             self._tend(container)
         return [self._replica(container) for container in found]
 
     def create(self, birth: observed.Birth) -> None:
         """Make a container and start it."""
+        if not docker_spec.is_name(birth.name):
+            raise errors.RefusedError(errors.INVALID_NAME, f"{birth.name}: {_NO_NAME}")
         view = docker_spec.container(birth)
         self._images.before_create(view.image, policy=view.image_pull_policy)
         with self._being_created(birth.name):
@@ -140,6 +150,7 @@ class DockerRuntime:
         self._events.close()
         self._background.close()
         self._pool.shutdown(cancel_futures=True)
+        self._commands.shutdown(cancel_futures=True)
         self._engine.close()
 
     def _make(self, birth: observed.Birth, view: spec.Container) -> str:
@@ -248,9 +259,8 @@ class DockerRuntime:
     def _target(self, container: docker_view.Container) -> probes.Target:
         view = docker_spec.probed(container.labels)
 
-        async def execute(command: tuple[str, ...], seconds: float) -> bool:
-            loop, run = self._background.loop, self._engine.execute
-            return await loop.run_in_executor(None, run, container.uid, command, seconds)
+        async def execute(command: tuple[str, ...], _seconds: float) -> bool:
+            return await self._execute(container.uid, command)
 
         return probes.Target(
             uid=container.uid,
@@ -259,6 +269,20 @@ class DockerRuntime:
             born=container.started_at,
             execute=execute,
         )
+
+    async def _execute(self, uid: str, command: tuple[str, ...]) -> bool:
+        """Run a command in a container, for as long as the caller waits.
+
+        A thread is taken for each call to the engine and given back: one that waited for commands
+        would be lost to the other replicas while a command hangs.
+        """
+        run = self._background.loop.run_in_executor
+        begun = await run(self._commands, self._engine.begin, uid, command)
+        pause = _POLL_SECONDS
+        while (good := await run(self._commands, self._engine.ended_well, begun)) is None:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _MAX_POLL_SECONDS)
+        return good
 
     def _unfollow(self, uid: str) -> None:
         with self._lock:
@@ -283,14 +307,22 @@ class DockerRuntime:
             self._delete_soon(container.uid)
             return
         if not note.signalled:
-            self._engine.signal(container.uid, container.stop_signal)
-            self._notes.change(container.uid, note.owner_uid, signalled=True)
+            self._signal(container, note.owner_uid)
         with self._lock:
             if self._ends.get(container.uid) == note.kill_at:
                 return
             self._ends[container.uid] = note.kill_at
         loop = self._background.loop
         self._background.post(loop.call_later, remaining, self._delete_soon, container.uid)
+
+    def _signal(self, container: docker_view.Container, owner_uid: str) -> None:
+        """Ask a container to end. What the engine cannot send now, the next look sends."""
+        try:
+            self._engine.signal(container.uid, container.stop_signal)
+        except errors.RetryLater as error:
+            self._log.warning("not signalled", replica=container.name, why=str(error))
+        else:
+            self._notes.change(container.uid, owner_uid, signalled=True)
 
     def _delete_soon(self, uid: str) -> None:
         """Remove a container, however it is, beside everything else."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,8 +20,10 @@ import requests
 from ringmaster_operator import errors
 
 CALL_SECONDS = 60  # a busy engine creates slowly; nothing else waits so long
-_POOL = 32  # connections kept: 8 creates, 8 removals, probes by command
-_POLL = 0.05  # seconds between looks at a command that runs in a container
+_POOL = 48  # connections kept: 8 creates, 8 removals, 32 probes by command
+# A stream that is silent for so long is opened anew: behind a connection that broke without a word
+# (a proxy, a network) nobody would ever speak again.
+EVENT_SECONDS = 180
 _EVENTS = ("start", "die", "destroy", "pause", "unpause", "rename")
 _GONE = frozenset({404, 409})  # 409: its removal is in progress, or it does not run
 _NOT_RUNNABLE = ("executable file not found", "permission denied", "no such file or directory")
@@ -93,6 +95,19 @@ class Engine:
             except docker.errors.NotFound:
                 return None
             return document
+
+    def is_taken(self, name: str) -> bool:
+        """Whether a container, running or not, has this very name.
+
+        Not by `inspect`, which takes the first letters of an id for a name as well.
+
+        Raises:
+            RetryLater: the engine does not answer.
+        """
+        exactly = f"^/?{re.escape(name)}$"
+        with _calling(f"look for {name}"):
+            found = self._api.containers(all=True, filters={"name": exactly})
+            return any(f"/{name}" in each["Names"] for each in found)
 
     def create(self, name: str, body: Mapping[str, Any]) -> str:
         """Make a container, which does not run yet; its id.
@@ -179,22 +194,26 @@ class Engine:
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise errors.RetryLater(f"pull {image}: {error}") from error
 
-    def execute(self, container: str, command: tuple[str, ...], seconds: float) -> bool:
-        """Run a command in a container; whether it exits with 0 within so many seconds.
+    def begin(self, container: str, command: tuple[str, ...]) -> str:
+        """Start a command in a container; what `ended_well` knows it by.
 
         Raises:
             RetryLater: the engine does not answer, or the container does not run.
         """
-        deadline = time.monotonic() + seconds
         with _calling(f"exec in {container[:12]}"):
             made = self._api.exec_create(container, list(command), stdout=False, stderr=False)
             self._api.exec_start(made["Id"], detach=True)
-            while time.monotonic() < deadline:
-                seen = self._api.exec_inspect(made["Id"])
-                if not seen["Running"]:
-                    return bool(seen["ExitCode"] == 0)
-                time.sleep(_POLL)
-        return False
+            return str(made["Id"])
+
+    def ended_well(self, begun: str) -> bool | None:
+        """Whether a command has exited with 0; None while it runs.
+
+        Raises:
+            RetryLater: the engine does not answer, or its container is gone.
+        """
+        with _calling(f"look at exec {begun[:12]}"):
+            seen = self._api.exec_inspect(begun)
+            return None if seen["Running"] else bool(seen["ExitCode"] == 0)
 
     def events(self, label: str) -> EventStream:
         """What happens to containers that carry a label, from now on.
@@ -209,14 +228,14 @@ class Engine:
                 f"{self._api.base_url}/v{self._api.api_version}/events",
                 params={"filters": docker.utils.convert_filters(filters)},
                 stream=True,
-                timeout=(CALL_SECONDS, None),
+                timeout=(CALL_SECONDS, EVENT_SECONDS),
             )
             response.raise_for_status()
             return EventStream(response)
 
 
 class EventStream:
-    """An open stream of events; iterating ends when it breaks or is shut."""
+    """An open stream of events; iterating ends when it breaks, falls silent or is shut."""
 
     def __init__(self, response: requests.Response) -> None:
         self._response = response

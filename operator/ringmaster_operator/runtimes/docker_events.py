@@ -70,19 +70,28 @@ class Events:
         away = False
         while not self._ended.is_set():
             try:
-                self._stream = self._engine.events(naming.LABEL_SET_UID)
-            except errors.RetryLater as error:
-                if not away:
-                    self._log.warning("engine away", why=str(error))
-                away = True
-            else:
-                if away:
-                    self._log.info("engine back")
-                away = False
-                if self._ended.is_set():
-                    self._stream.shut()
-                self._read(self._stream)
+                away = self._follow(away=away)
+            except Exception:  # noqa: BLE001 – without this thread the operator would be deaf
+                self._log.exception("events failed")
             self._ended.wait(_PAUSE_SECONDS)
+
+    def _follow(self, *, away: bool) -> bool:
+        """One stream from its beginning to its end; whether the engine is away."""
+        try:
+            self._stream = self._engine.events(naming.LABEL_SET_UID)
+        except errors.RetryLater as error:
+            if not away:
+                self._log.warning("engine away", why=str(error))
+            return True
+        if away:
+            self._log.info("engine back")
+        if self._ended.is_set():
+            self._stream.shut()
+        try:
+            self._read(self._stream)
+        finally:
+            self._stream.shut()
+        return False
 
     def _read(self, stream: Iterable[Mapping[str, Any]]) -> None:
         self._heard(None)

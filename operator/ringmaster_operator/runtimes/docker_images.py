@@ -7,12 +7,17 @@ who needs the image asks again (`PendingError`). Pulls of one image at a time ar
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from concurrent import futures
 from typing import Protocol
 
 from ringmaster_operator import errors
 
 WAIT_SECONDS = 1.0  # most failures are known by then, and images that are there already
+
+
+FRESH_SECONDS = 5.0  # so long a pull is not repeated: replicas come in waves, of one image
 
 
 class Puller(Protocol):
@@ -26,9 +31,17 @@ class Puller(Protocol):
 class Images:
     """Sees to it that images are there."""
 
-    def __init__(self, engine: Puller, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        engine: Puller,
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._engine = engine
         self._wait = wait_seconds
+        self._clock = clock
+        self._pulled: dict[str, float] = {}  # when, by image
         self._lock = threading.Lock()
         self._pulls: dict[str, futures.Future[None]] = {}
 
@@ -38,7 +51,7 @@ class Images:
         Raises:
             RefusedError, PendingError, RetryLater
         """
-        if policy == "Always" or self._under_way(image):
+        if self._under_way(image) or (policy == "Always" and not self._is_fresh(image)):
             self._pull(image)
 
     def missing(self, image: str, *, policy: str) -> None:
@@ -54,6 +67,10 @@ class Images:
             )
         self._pull(image)
 
+    def _is_fresh(self, image: str) -> bool:
+        with self._lock:
+            return self._clock() - self._pulled.get(image, float("-inf")) < FRESH_SECONDS
+
     def _under_way(self, image: str) -> bool:
         with self._lock:
             return image in self._pulls
@@ -65,6 +82,8 @@ class Images:
                 pull = self._pulls[image] = self._begin(image)
         try:
             pull.result(timeout=self._wait)
+            with self._lock:
+                self._pulled[image] = self._clock()
         except TimeoutError as error:
             raise errors.PendingError(f"the image {image} is being pulled") from error
         finally:

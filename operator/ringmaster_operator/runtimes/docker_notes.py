@@ -77,18 +77,19 @@ class Notes:
                 self._write(uid, note)
             return note
 
-    def keep(self, owner_uid: str, uids: Collection[str]) -> list[str]:
-        """Drop the notes of an owner's containers that are gone; their ids."""
+    def of(self, owner_uid: str) -> frozenset[str]:
+        """The ids of an owner's containers that there are notes of."""
         with self._lock:
-            gone = [
-                uid
-                for uid, note in self._notes.items()
-                if note.owner_uid == owner_uid and uid not in uids
-            ]
-            for uid in gone:
-                del self._notes[uid]
-                self._path(uid).unlink(missing_ok=True)
-            return gone
+            return frozenset(
+                uid for uid, note in self._notes.items() if note.owner_uid == owner_uid
+            )
+
+    def drop(self, uids: Collection[str]) -> None:
+        """Drop the notes of containers that are gone."""
+        with self._lock:
+            for uid in uids:
+                if self._notes.pop(uid, None) is not None:
+                    self._path(uid).unlink(missing_ok=True)
 
     def _path(self, uid: str) -> Path:
         return self._folder / f"{uid}{_SUFFIX}"

@@ -70,7 +70,8 @@ def read(document: Mapping[str, Any], *, network: str) -> Container | None:
 
 def host(document: Mapping[str, Any], *, network: str) -> str | None:
     """The address on a network, in an inspected or a listed container; None while it has none."""
-    endpoint = (document.get("NetworkSettings") or {}).get("Networks", {}).get(network) or {}
+    networks = (document.get("NetworkSettings") or {}).get("Networks") or {}  # Go's nil is null
+    endpoint = networks.get(network) or {}
     return endpoint.get("IPAddress") or endpoint.get("GlobalIPv6Address") or None
 
 

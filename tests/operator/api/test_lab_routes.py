@@ -159,6 +159,53 @@ def test_a_wish_that_a_scale_down_has_overtaken_ends_at_once(
     )
 
 
+def test_an_engine_that_hangs_keeps_nobody_waiting_who_does_not_need_it(
+    server: local_api.Server, operator: Operator
+) -> None:
+    asked, answers = threading.Semaphore(0), threading.Event()
+
+    def hang() -> None:
+        asked.release()
+        assert answers.wait(timeout=60)
+
+    server.replicas.look = hang
+    with futures.ThreadPoolExecutor(40) as pool:
+        try:
+            wishes = [pool.submit(ask, server, "add", 1, f"S{number}") for number in range(4)]
+            looks = [pool.submit(requests.get, f"{server.url}{LAB}/rep") for _ in range(36)]
+            for _ in range(8):
+                assert asked.acquire(timeout=60)
+            # Neither the store's lock nor the threads of everybody else are taken.
+            server.patch({"spec": {"replicas": 4}}).raise_for_status()
+            assert server.get(f"{SETS}/web")["spec"]["replicas"] == 4
+        finally:
+            answers.set()
+        assert {wish.result()[0] for wish in wishes} == {200}
+        assert {look.result().status_code for look in looks} == {200}
+    assert server.get(f"{SETS}/web")["spec"]["replicas"] == 8
+
+
+def test_a_name_that_was_given_while_the_replicas_were_looked_at_is_not_given_again(
+    server: local_api.Server, operator: Operator
+) -> None:
+    seen_before: list[views.ReplicaView] = list(server.replicas.seen)
+    first = threading.Event()
+
+    class Late(list[views.ReplicaView]):
+        """What was seen before the other wish, told after it."""
+
+        def __iter__(self) -> Iterator[views.ReplicaView]:
+            if not first.is_set():
+                first.set()
+                assert ask(server, "add", 1, "S5")[0] == 200
+                return iter(seen_before)
+            return super().__iter__()
+
+    server.replicas.seen = Late(server.replicas.seen)
+    assert ask(server, "add", 1, "S5")[0] == 400
+    assert server.get(f"{LAB}/rep")["message"]["replicas"].count("S5") == 1
+
+
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[local_api.Server]:
     """A server that waits for a fifth of a second."""
@@ -191,6 +238,7 @@ def test_a_store_that_fails_is_a_503_in_the_same_form(
     def fail(*_: object, **__: object) -> None:
         raise errors.RetryLater("the state file failed: disk full")
 
+    impatient.store.create("default", "web", server_set())
     monkeypatch.setattr(impatient.store, "update", fail)
     code, document = ask(impatient, "add", 1)
     assert (code, document["status"]) == (503, "failure")

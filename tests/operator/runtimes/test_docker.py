@@ -144,6 +144,57 @@ def test_a_name_of_anybodys_container_is_taken(world: DockerWorld) -> None:
     assert "no name that Docker allows" in world.runtime.name_fault("x")
 
 
+def test_a_name_that_begins_a_containers_id_is_free(world: DockerWorld) -> None:
+    world.runtime.create(birth(OWNER))
+    uid = only(world).uid
+    assert [world.runtime.name_fault(name) for name in (uid[:2], uid[:12], uid)] == ["", "", ""]
+
+
+def test_a_name_that_docker_refuses_is_refused_for_good(world: DockerWorld) -> None:
+    with pytest.raises(errors.RefusedError, match="S: no name that Docker allows") as caught:
+        world.runtime.create(birth(OWNER, name="S"))
+    assert caught.value.reason == errors.INVALID_NAME  # the place gives the name up
+    assert world.leftovers() == []
+
+
+def test_a_signal_that_the_engine_cannot_send_is_sent_at_the_next_look(
+    world: DockerWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.runtime.create(birth(OWNER))
+    signal = world.runtime._engine.signal
+
+    def fail(container: str, name: str) -> None:
+        raise errors.RetryLater(f"signal {container[:12]}: the engine has an internal error")
+
+    world.runtime._engine.signal = fail  # type: ignore[method-assign]
+    try:
+        world.runtime.remove(ready(world), grace_seconds=600)
+        assert only(world).phase is observed.Phase.TERMINATING
+    finally:
+        world.runtime._engine.signal = signal  # type: ignore[method-assign]
+    stack.eventually(lambda: not world.runtime.observe(OWNER), what="its end, without the grace")
+    assert "internal error" in capsys.readouterr().out
+
+
+def test_a_list_that_is_older_than_a_container_forgets_nothing_of_it(world: DockerWorld) -> None:
+    listed = world.runtime._engine.listed
+
+    def too_early(labels: Any) -> Any:
+        found = listed(labels)
+        if not world.leftovers():
+            world.runtime.create(birth(OWNER))
+        return found
+
+    world.runtime._engine.listed = too_early  # type: ignore[method-assign]
+    try:
+        assert world.runtime.observe(OWNER) == []
+    finally:
+        world.runtime._engine.listed = listed  # type: ignore[method-assign]
+    (uid,) = world.leftovers()
+    assert world.runtime._notes.get(uid) is not None
+    assert uid in world.runtime._followed
+
+
 def test_what_docker_cannot_give_is_refused_with_its_path(world: DockerWorld) -> None:
     asked = changed(
         securityContext={"privileged": True}, resources={"limits": {"memory": "64Mi", "gpu": 1}}

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from ringmaster_operator import errors, naming
 from ringmaster_operator.runtimes import docker_events
 
@@ -87,6 +88,28 @@ def test_an_event_of_nobodys_container_is_passed_over() -> None:
     assert heard.next() is None
     assert heard.next() == docker_events.Event("die", "c1", "u-2")
     events.close()
+
+
+def test_whatever_goes_wrong_with_an_event_the_next_stream_is_listened_to(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first, second, heard = Stream(), Stream(), Heard()
+
+    def picky(event: docker_events.Event | None) -> None:
+        heard(event)
+        if event and event.container == "c1" and len(engine.answers) > 1:
+            raise KeyError("a bug of whoever listens")
+
+    engine = Engine(first, second, second)
+    events = docker_events.Events(engine, picky)
+    first.events.put(raw("die", **{naming.LABEL_SET_UID: "u-1"}))
+    assert [heard.next(), heard.next()] == [None, docker_events.Event("die", "c1", "u-1")]
+
+    assert heard.next() is None
+    second.events.put(raw("start", **{naming.LABEL_SET_UID: "u-2"}))
+    assert heard.next() == docker_events.Event("start", "c1", "u-2")
+    events.close()
+    assert "a bug of whoever listens" in capsys.readouterr().out
 
 
 def test_closing_ends_the_thread() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+import virtual_clock
 from ringmaster_operator import errors
 from ringmaster_operator.runtimes import docker_images
 
@@ -36,8 +37,28 @@ def hasty(registry: Registry) -> docker_images.Images:
 
 def test_only_always_pulls_what_may_be_there() -> None:
     registry = Registry()
-    for policy in ("Never", "IfNotPresent", "Always", "Always"):
+    for policy in ("Never", "IfNotPresent", "Always"):
         patient(registry).before_create(IMAGE, policy=policy)
+    assert registry.pulled == [IMAGE]
+
+
+def test_a_wave_of_replicas_pulls_once_and_the_next_one_again() -> None:
+    registry, clock = Registry(), virtual_clock.VirtualClock()
+    images = docker_images.Images(registry, wait_seconds=30, clock=clock)
+    for _ in range(30):
+        images.before_create(IMAGE, policy="Always")
+    images.before_create("another:1", policy="Always")
+    assert registry.pulled == [IMAGE, "another:1"]
+    clock.advance(docker_images.FRESH_SECONDS)
+    images.before_create(IMAGE, policy="Always")
+    assert registry.pulled == [IMAGE, "another:1", IMAGE]
+
+
+def test_an_image_that_was_removed_after_its_pull_is_pulled_again() -> None:
+    registry = Registry()
+    images = patient(registry)
+    images.before_create(IMAGE, policy="Always")
+    images.missing(IMAGE, policy="Always")
     assert registry.pulled == [IMAGE, IMAGE]
 
 

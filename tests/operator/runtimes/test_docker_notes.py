@@ -22,11 +22,12 @@ def test_readiness_of_a_fresh_start_dates_from_it() -> None:
     assert (note.readiness.ready, note.readiness.since) == (False, 5.0)
 
 
-def test_only_what_is_gone_of_this_owner_is_dropped(tmp_path: Path) -> None:
+def test_the_notes_of_what_is_gone_are_dropped_and_no_others(tmp_path: Path) -> None:
     notes = docker_notes.Notes(tmp_path)
     for uid, owner in (("c1", "u-1"), ("c2", "u-1"), ("c3", "u-2")):
         notes.change(uid, owner, ready=True)
-    assert notes.keep("u-1", {"c2"}) == ["c1"]
+    assert notes.of("u-1") == {"c1", "c2"}
+    notes.drop({"c1", "c9"})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c2.json", "c3.json"]
     assert notes.get("c1") is None
     assert notes.get("c3") is not None

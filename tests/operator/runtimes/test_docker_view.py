@@ -91,3 +91,11 @@ def test_a_paused_container_is_alive(status: str) -> None:
 @pytest.mark.parametrize("status", ["created", "removing", "exited", "dead"])
 def test_what_does_not_run_is_not_alive(status: str) -> None:
     assert not read(Status=status).alive
+
+
+@pytest.mark.parametrize(
+    "settings", [None, {}, {"Networks": None}, {"Networks": {"servers": None}}]
+)
+def test_a_container_on_no_network_has_no_address(settings: Any) -> None:
+    given = document() | {"NetworkSettings": settings}
+    assert docker_view.host(given, network="servers") is None
