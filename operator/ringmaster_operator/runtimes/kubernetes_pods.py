@@ -63,6 +63,7 @@ def replica(pod: Pod, identity: naming.Identity) -> observed.Replica:
     condition = _ready_condition(status)
     ready = running and condition.get("status") == "True"
     changed = _seconds(condition.get("lastTransitionTime"))
+    restarts = sum(each.get("restartCount", 0) for each in _containers(status))
     return observed.Replica(
         name=metadata["name"],
         namespace=metadata["namespace"],
@@ -78,9 +79,9 @@ def replica(pod: Pod, identity: naming.Identity) -> observed.Replica:
         created_at=_seconds(metadata.get("creationTimestamp")) or 0.0,
         ready=ready,
         ready_since=changed if ready else None,
-        unready_since=changed if running and not ready else None,
+        unready_since=_unready_since(status, changed, restarts) if running and not ready else None,
         address=_address(pod),
-        restarts=sum(each.get("restartCount", 0) for each in _containers(status)),
+        restarts=restarts,
         deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
         message=_message(status),
     )
@@ -110,6 +111,20 @@ def _phase(pod: Pod) -> observed.Phase:
 def _ready_condition(status: dict[str, Any]) -> dict[str, Any]:
     conditions = status.get("conditions") or ()
     return next((dict(each) for each in conditions if each.get("type") == "Ready"), {})
+
+
+def _unready_since(status: dict[str, Any], changed: float | None, restarts: int) -> float | None:
+    """Ready is False from the first second on; until its containers ran it was starting, not sick.
+
+    Of one that has restarted, the last start says nothing: it has been unready since `changed`.
+    """
+    if changed is None or restarts:
+        return changed
+    starts = (
+        _seconds(((each.get("state") or {}).get("running") or {}).get("startedAt"))
+        for each in _containers(status)
+    )
+    return max([changed, *(start for start in starts if start is not None)])
 
 
 def _address(pod: Pod) -> str | None:

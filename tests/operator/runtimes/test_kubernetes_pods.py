@@ -125,6 +125,15 @@ def test_a_pod_that_is_not_ready_says_since_when():
     assert replica.unready_since == NOON_SECONDS + 5
 
 
+@pytest.mark.parametrize(("restarts", "since"), [(0, 90), (1, 5)])
+def test_a_first_start_that_took_long_is_no_sickness_and_a_restart_no_fresh_start(restarts, since):
+    # Ready is False since the pod was scheduled: the image was pulled for 85 s after that.
+    state = {"running": {"startedAt": "2026-01-01T12:01:30Z"}}
+    container = {"restartCount": restarts, "state": state}
+    replica = seen(running(ready=False, containerStatuses=[container]))
+    assert replica.unready_since == NOON_SECONDS + since
+
+
 PHASES = [
     ({}, {}, observed.Phase.STARTING),
     ({"phase": "Pending"}, {}, observed.Phase.STARTING),
