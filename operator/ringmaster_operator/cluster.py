@@ -77,7 +77,7 @@ class World:
         return [
             views.ReplicaView(replica=replica, state=states.get(replica.uid, ""))
             for replica in sorted(
-                self.runtime.observe(_owner(document)), key=lambda each: each.created_at
+                self.runtime.look(_owner(document)), key=lambda each: each.created_at
             )
         ]
 

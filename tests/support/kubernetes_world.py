@@ -82,6 +82,10 @@ class _Translating:
         seen = self._runtime.observe(self._world.real(owner))
         return [dataclasses.replace(each, owner_uid=owner.uid) for each in seen]
 
+    def look(self, owner: observed.Owner) -> Sequence[observed.Replica]:
+        seen = self._runtime.look(self._world.real(owner))
+        return [dataclasses.replace(each, owner_uid=owner.uid) for each in seen]
+
     def create(self, birth: observed.Birth) -> None:
         template = {**birth.template, "metadata": {"labels": {"app": birth.owner.name}}}
         self._runtime.create(

@@ -99,6 +99,8 @@ class DockerRuntime:
             self._tend(container)
         return [self._replica(container) for container in found]
 
+    look = observe  # which claims nothing
+
     def create(self, birth: observed.Birth) -> None:
         """Make a container and start it."""
         view = docker_spec.container(birth)

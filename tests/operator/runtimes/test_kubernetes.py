@@ -191,6 +191,48 @@ def test_a_removal_is_of_this_instance_and_never_without_grace(world):
     assert world.api.log[-1].endswith("grace=3")
 
 
+def test_a_look_from_another_thread_claims_nothing_and_lets_nothing_go(world):
+    world.runtime.create(world.birth(0))
+    world.runtime.create(world.birth(1))
+    world.orphan("stranger")
+    world.api.edit(f"{PODS}/web-1-abcde", {"metadata": {"labels": {"app": "debug"}}})
+    world.api.log.clear()
+    seen = {each.name for each in world.runtime.look(world.owner)}
+    assert seen == {"web-0-abcde", "web-1-abcde"}
+    assert world.api.log == []
+
+
+def test_a_selector_that_was_changed_against_the_rule_releases_nobody(world):
+    # Before 1.25 the API server takes it; a fresh operator has only the status to know by.
+    world.runtime.create(world.birth(0))
+    path = paths.sets("shop", "web")
+    world.api.edit(path, {"status": {"selector": "app=web"}})
+    world.api.edit(path, {"spec": {"selector": {"matchLabels": {"app": "other"}}}})
+    world.api.log.clear()
+    assert set(world.seen()) == {"web-0-abcde"}
+    assert world.api.log == []
+
+
+def test_a_pod_whose_label_changes_between_the_two_lists_is_seen_once(world):
+    world.runtime.create(world.birth(0))
+    world.seen()
+    lists = []
+    get = world.api.get
+
+    def relabelled(path, **query):
+        answer = get(path, **query)
+        if path == PODS:
+            lists.append(query)
+            if len(lists) == 1:
+                world.api.edit(
+                    f"{PODS}/web-0-abcde", {"metadata": {"labels": {naming.LABEL_SET_UID: "x"}}}
+                )
+        return answer
+
+    world.api.get = relabelled
+    assert [each.name for each in world.runtime.observe(world.owner)] == ["web-0-abcde"]
+
+
 def test_no_answer_is_no_empty_world(world):
     def fail(*_args, **_query):
         raise errors.RetryLater("away")
