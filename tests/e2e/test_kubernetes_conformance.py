@@ -210,7 +210,7 @@ def _replace(namespace, document):
     def look():
         fresh = namespace.get("serverset", document["metadata"]["name"])
         document["metadata"]["resourceVersion"] = fresh["metadata"]["resourceVersion"]
-        document["metadata"]["annotations"] = fresh["metadata"].get("annotations", {})
+        document["metadata"].pop("annotations", None)  # as a manifest of one's own has none
         namespace.kubectl("replace", "-f", "-", given=document)
         return True
 
