@@ -73,7 +73,9 @@ class _Translating:
         self._api = client.Api(access.configuration)
         scope = handlers.Scope(namespaces=(world.namespace.name,))
         watch = handlers.Watch(scope, access)
-        self._runtime = kubernetes.KubernetesRuntime(self._api, watcher=watch.watch)
+        self._runtime = kubernetes.KubernetesRuntime(
+            self._api, watcher=watch.watch, post=lambda *_, **__: None
+        )
 
     def check(self, template: dict[str, Any]) -> Sequence[errors.Fault]:
         return self._runtime.check(template)

@@ -102,7 +102,9 @@ class PaperSet:
         self._epoch += 1
         self.api = FaultyApi(self._configuration, self.effects)
         self.operator = reconcile.Reconciler(
-            runtime=kubernetes.KubernetesRuntime(self.api, watcher=lambda *_: None),
+            runtime=kubernetes.KubernetesRuntime(
+                self.api, watcher=lambda *_: None, post=lambda *_args, **_how: None
+            ),
             announcer=self.announcer,
             records=records.Records(self.api, post=lambda *_args, **_how: None),
             epoch=self._epoch,

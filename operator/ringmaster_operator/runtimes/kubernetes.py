@@ -23,13 +23,23 @@ Pod = kubernetes_pods.Pod
 
 
 class KubernetesRuntime:
-    """Implements `ports.Runtime`. `watcher` is what hears of changes: `handlers.Watch.watch`."""
+    """Implements `ports.Runtime`.
+
+    `watcher` is what hears of changes: `handlers.Watch.watch`; `post` records an event.
+    """
 
     def __init__(
-        self, api: client.Api, *, watcher: Callable[[ports.Notify, threading.Event], None]
+        self,
+        api: client.Api,
+        *,
+        watcher: Callable[[ports.Notify, threading.Event], None],
+        post: Callable[..., None],
     ) -> None:
         self._api = api
         self._watcher = watcher
+        self._post = post
+        self._told: set[tuple[str, str]] = set()  # templates whose dropped fields were told of
+        self._lock = threading.Lock()
         self._selectors: dict[str, dict[str, str]] = {}  # by uid; a selector is immutable
         self._log = structlog.get_logger()
 
@@ -85,7 +95,10 @@ class KubernetesRuntime:
         """Create a pod."""
         if fault := self.name_fault(birth.name):
             raise errors.RefusedError(errors.INVALID_NAME, f"{birth.name}: {fault}")
-        self._api.create(paths.pods(birth.owner.namespace), kubernetes_pods.manifest(birth))
+        sent = kubernetes_pods.manifest(birth)
+        answered = self._api.create(paths.pods(birth.owner.namespace), sent)
+        if missing := kubernetes_pods.dropped(sent, answered):
+            self._tell(birth, missing)
 
     def remove(self, replica: observed.Replica, *, grace_seconds: float) -> None:
         """Delete this very pod. A grace of 0 would forget a pod that may still run: at least 1."""
@@ -101,6 +114,16 @@ class KubernetesRuntime:
     def watch(self, notify: ports.Notify, stop: threading.Event) -> None:
         """Hint at changes until `stop` is set."""
         self._watcher(notify, stop)
+
+    def _tell(self, birth: observed.Birth, missing: Sequence[str]) -> None:
+        """Once for each template in this operator's life."""
+        about = (birth.owner.uid, birth.revision)
+        with self._lock:
+            if about in self._told:
+                return
+            self._told.add(about)
+        message = f"This cluster does not know, and dropped: {', '.join(missing)}"
+        self._post(birth.owner, kind="Warning", reason="FieldsDropped", message=message)
 
     def _selector(self, owner: observed.Owner) -> dict[str, str] | None:
         """The labels that this owner's pods have; None if it is gone.

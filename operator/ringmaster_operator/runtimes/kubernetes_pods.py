@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+from collections.abc import Iterator
 from typing import Any
 
 from ringmaster_operator import naming, observed
@@ -37,6 +38,15 @@ def manifest(birth: observed.Birth) -> Pod:
         },
         "spec": spec,
     }
+
+
+def dropped(sent: Pod, answered: Pod) -> list[str]:
+    """Paths in the template of what was sent and is not in the answer.
+
+    An API server leaves out fields that it does not know, without a word before 1.25. Empty values
+    are left out by right, and admission adds what it likes.
+    """
+    return list(_dropped(sent["spec"], answered.get("spec") or {}, "spec.template.spec"))
 
 
 def controller(pod: Pod) -> dict[str, Any] | None:
@@ -85,6 +95,21 @@ def replica(pod: Pod, identity: naming.Identity) -> observed.Replica:
         deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
         message=_message(status),
     )
+
+
+def _dropped(sent: Any, answered: Any, path: str) -> Iterator[str]:
+    if isinstance(sent, dict) and isinstance(answered, dict):
+        for key, value in sent.items():
+            if key in answered:
+                yield from _dropped(value, answered[key], f"{path}.{key}")
+            elif value:
+                yield f"{path}.{key}"
+    elif isinstance(sent, list) and isinstance(answered, list):
+        for index, value in enumerate(sent):
+            # Admission may put its own before ours: the one that is most like it, first its own.
+            likely = [*answered[index : index + 1], *answered]
+            missing = [list(_dropped(value, each, f"{path}[{index}]")) for each in likely]
+            yield from min(missing, key=len, default=[])
 
 
 def _name_server(container: dict[str, Any], display_name: str) -> None:

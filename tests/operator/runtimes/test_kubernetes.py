@@ -25,7 +25,12 @@ class World:
         spec = {"selector": {"matchLabels": {"app": "web"}}, "template": TEMPLATE}
         made = self.api.put(paths.sets("shop"), {"metadata": {"name": "web"}, "spec": spec})
         self.owner = observed.Owner("shop", "web", made["metadata"]["uid"])
-        self.runtime = kubernetes.KubernetesRuntime(self.api, watcher=lambda *_: None)
+        self.events = []
+        self.runtime = kubernetes.KubernetesRuntime(
+            self.api,
+            watcher=lambda *_: None,
+            post=lambda _owner, **event: self.events.append(event),
+        )
 
     def birth(self, ordinal=0, **changes):
         values = {
@@ -88,6 +93,26 @@ def test_a_name_that_no_pod_can_have_is_refused_before_it_is_tried(world):
         assert caught.value.reason == errors.INVALID_NAME
     assert world.api.log == []
     assert world.runtime.name_fault("S5") == ""
+
+
+def test_what_the_api_server_drops_of_a_template_is_told_once(world):
+    create = world.api.create
+
+    def pruning(path, body):
+        answer = create(path, body)
+        answer["spec"]["containers"][0].pop("livnessProbe", None)
+        return answer
+
+    world.api.create = pruning
+    container = {"name": "server", "image": "server:1", "livnessProbe": {"periodSeconds": 1}}
+    template = {**TEMPLATE, "spec": {"containers": [container]}}
+    world.runtime.create(world.birth(0))
+    assert world.events == []
+    for ordinal in (1, 2):
+        world.runtime.create(world.birth(ordinal, template=template, revision="r2"))
+    (event,) = world.events
+    assert (event["kind"], event["reason"]) == ("Warning", "FieldsDropped")
+    assert event["message"].endswith("dropped: spec.template.spec.containers[0].livnessProbe")
 
 
 def test_an_orphan_is_adopted_and_gets_a_place(world):
@@ -245,7 +270,9 @@ def test_no_answer_is_no_empty_world(world):
 
 def test_it_watches_by_what_it_was_given():
     calls = []
-    runtime = kubernetes.KubernetesRuntime(FakeApi(), watcher=lambda *args: calls.append(args))
+    runtime = kubernetes.KubernetesRuntime(
+        FakeApi(), watcher=lambda *args: calls.append(args), post=print
+    )
     stop = threading.Event()
     runtime.watch(print, stop)
     assert calls == [(print, stop)]

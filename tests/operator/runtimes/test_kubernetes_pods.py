@@ -193,6 +193,24 @@ def test_an_exit_says_its_code():
     assert replica.message == "Error: exited with code 3: no luck today"
 
 
+DROPS = [
+    ({"a": 1}, {"a": 1, "default": 2}, []),
+    ({"a": {"typo": 1, "b": 1}}, {"a": {"b": 1}}, ["a.typo"]),
+    ({"cpu": "1000m"}, {"cpu": "1"}, []),
+    ({"empty": "", "none": None, "list": [], "off": False}, {}, []),
+    ({"env": [{"name": "x", "vaule": "1"}]}, {"env": [{"name": "x"}]}, ["env[0].vaule"]),
+    ({"env": [{"name": "x", "value": "1"}]}, {"env": [{"name": "new"}, {"name": "x", "value": "1"}]},
+     []),
+    ({"args": ["a", "b"]}, {"args": ["a", "b"]}, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sent", "answered", "paths"), DROPS)
+def test_fields_that_an_answer_lacks_are_dropped_ones_unless_they_are_empty(sent, answered, paths):
+    found = kubernetes_pods.dropped({"spec": sent}, {"spec": answered})
+    assert found == [f"spec.template.spec.{path}" for path in paths]
+
+
 @pytest.mark.parametrize(
     ("annotations", "cost"),
     [
