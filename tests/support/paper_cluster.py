@@ -140,6 +140,18 @@ class PaperSet:
         """As a user does."""
         self._api.delete(paths.pods(self.owner.namespace, pod["metadata"]["name"]))
 
+    def orphan(self) -> None:
+        """A pod that the selector wants and nobody owns."""
+        made = template()
+        metadata = {"name": f"{self.name}-{uuid.uuid4().hex[:8]}", "labels": {"app": self.name}}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": made["spec"]}
+        self._api.create(paths.pods(self.owner.namespace), pod)
+
+    def relabel(self, pod: Document, **labels: str) -> None:
+        """As a user does who wants to look into it."""
+        path = paths.pods(self.owner.namespace, pod["metadata"]["name"])
+        self._api.patch(path, {"metadata": {"labels": labels}})
+
     def delete(self) -> None:
         """The ServerSet itself."""
         self._api.delete(paths.sets(self.owner.namespace, self.name))
