@@ -107,7 +107,7 @@ docker-down:  ## end that: no container and no network stays (DOWN_FLAGS=--volum
 	docker compose down --remove-orphans $(DOWN_FLAGS)
 
 .PHONY: bench
-bench: $(BENCH_STAMP)  ## side by side with other proxies (8 minutes), into bench/results
+bench: $(BENCH_STAMP)  ## beside other proxies, and a ReplicaSet if a cluster answers, into bench/results (8 minutes and more)
 	$(BIN)/python bench/run.py --out bench/results $(BENCH_FLAGS)
 
 .PHONY: bench-quick
@@ -124,7 +124,7 @@ ring-comparison: $(DEV_STAMP)  ## measure all schemes again, into docs/ring.md
 
 .PHONY: bench-kubernetes
 bench-kubernetes: $(DEV_STAMP)  ## beside an apps/v1 ReplicaSet, on the cluster that kubectl talks to
-	$(BIN)/python bench/kubernetes.py $(BENCH_FLAGS)
+	$(BIN)/python bench/kubernetes.py --out bench/results $(BENCH_FLAGS)
 
 .PHONY: bench-docker
 bench-docker: $(DEV_STAMP)  ## beside `docker compose up --scale` and a Swarm service, on this engine

@@ -75,7 +75,7 @@ def down(options: Options) -> None:
     if tools.succeeds("kubectl", "get", DEFINITION):
         with tools.step("ServerSets and their pods"):
             _delete(options, "serversets.ringmaster.dev", "--all")
-            _wait_gone("ringmaster.dev/serverset", options)
+            _wait_gone("ringmaster.dev/serverset", options, controlled_by="ServerSet")
     with tools.step("operator and balancers"):
         wide = _is_cluster_wide(options.namespace)
         _remove_installed(overlay, dataclasses.replace(options, cluster_wide=wide))
@@ -285,16 +285,27 @@ def _remove_installed(overlay: str, options: Options) -> None:
         "kubectl", "delete", "--ignore-not-found", f"--timeout={options.seconds}s", "-f", "-",
         given="\n---\n".join(parts),
     )  # fmt: skip
-    _wait_gone("app in (ringmaster-operator, ringmaster-balancer)", options)
+    _wait_gone(
+        "app in (ringmaster-operator, ringmaster-balancer)", options, controlled_by="ReplicaSet"
+    )
 
 
-def _wait_gone(selector: str, options: Options) -> None:
+def _wait_gone(selector: str, options: Options, *, controlled_by: str) -> None:
+    """Until no pod of ours is left. One that was released keeps its labels and is the user's."""
     deadline = time.monotonic() + options.seconds
-    where = ("kubectl", "-n", options.namespace, "get", "pods", "-l", selector, "-o", "name")
-    while names := tools.run(*where).split():
+    where = ("kubectl", "-n", options.namespace, "get", "pods", "-l", selector, "-o", "json")
+    while names := _controlled(json.loads(tools.run(*where))["items"], by=controlled_by):
         if time.monotonic() > deadline:
             raise tools.ScriptError(f"still there: {' '.join(names)}")
         time.sleep(0.5)
+
+
+def _controlled(pods: list[dict[str, Any]], *, by: str) -> list[str]:
+    return [
+        pod["metadata"]["name"]
+        for pod in pods
+        if any(ref["kind"] == by for ref in pod["metadata"].get("ownerReferences", ()))
+    ]
 
 
 def arguments() -> tuple[str, Options]:

@@ -77,7 +77,7 @@ class World:
         return [
             views.ReplicaView(replica=replica, state=states.get(replica.uid, ""))
             for replica in sorted(
-                self.runtime.observe(_owner(document)), key=lambda each: each.created_at
+                self.runtime.look(_owner(document)), key=lambda each: each.created_at
             )
         ]
 
@@ -101,7 +101,9 @@ def opened(settings: Settings) -> Iterator[World]:
         stack.callback(poster.close)
         yield World(
             records=records.Records(api, post=poster.post),
-            runtime=kubernetes.KubernetesRuntime(api, watcher=handlers.Watch(scope, access).watch),
+            runtime=kubernetes.KubernetesRuntime(
+                api, watcher=handlers.Watch(scope, access).watch, post=poster.post
+            ),
             epochs=leases.Epochs(
                 api,
                 namespace=access.namespace if scope.everywhere else scope.namespaces[0],

@@ -118,7 +118,7 @@ class Executor:
         try:
             self._runtime.create(birth)
         except errors.AlreadyExistsError:
-            if not any(_is(replica, birth) for replica in self._runtime.observe(birth.owner)):
+            if not any(_is(replica, birth) for replica in self._runtime.look(birth.owner)):
                 raise
 
     def _report(

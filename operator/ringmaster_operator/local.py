@@ -43,7 +43,7 @@ class World:
         states = {each.uid: each.state for each in self.records.load_memory(key).members}
         return [
             views.ReplicaView(replica=replica, state=states.get(replica.uid, ""))
-            for replica in sorted(self.runtime.observe(key), key=lambda each: each.created_at)
+            for replica in sorted(self.runtime.look(key), key=lambda each: each.created_at)
         ]
 
 

@@ -74,6 +74,11 @@ def selector(match_labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(match_labels.items()))
 
 
+def match_labels(selector: str) -> dict[str, str]:
+    """What `selector` was made of; neither keys nor values of labels have `=` or `,`."""
+    return dict(pair.split("=", 1) for pair in selector.split(",") if "=" in pair)
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What a replica's labels say of it."""

@@ -31,6 +31,16 @@ class Runtime(Protocol):
     def observe(self, owner: observed.Owner) -> Sequence[observed.Replica]:
         """Every replica of this owner (by UID), gone ones left out. A level, read whole.
 
+        For the one reconcile of this owner: a runtime may claim or let go of replicas first.
+
+        Raises:
+            RetryLater: the runtime did not answer.
+        """
+        ...
+
+    def look(self, owner: observed.Owner) -> Sequence[observed.Replica]:
+        """As `observe`, from any thread: whatever a runtime does to claim replicas, it does not.
+
         Raises:
             RetryLater: the runtime did not answer.
         """

@@ -150,7 +150,10 @@ def _facts(report: Report) -> Sequence[conditions.Fact]:
 def _ready(
     report: Report, progressing: conditions.Fact, balancers: conditions.Fact
 ) -> conditions.Fact:
-    """What `kubectl wait --for=condition=Ready` waits for: all that was asked serves."""
+    """What `kubectl wait --for=condition=Ready` waits for: all that was asked serves.
+
+    Of the balancers those that live count, and one must; a dead one is BalancerSynced's to tell.
+    """
     look = _world(report)
     wanted, target = look.wanted, report.target
     good = {r.ordinal for r in look.replicas if look.available(r) and r.revision == target}
@@ -162,7 +165,8 @@ def _ready(
     if len(good & places) < wanted:
         said = f"{len(good & places)} of {wanted} replicas are available and up to date"
         return conditions.Fact("Ready", status=False, reason="ReplicasNotAvailable", message=said)
-    if balancers.reason != "NoBalancer" and (not balancers.status or _in_ring(report) < wanted):
+    views = report.seen.balancers
+    if views and (not synced(views, report.memory) or _in_ring(report) < wanted):
         said = f"{_in_ring(report)} of {wanted} replicas are in the ring"
         return conditions.Fact("Ready", status=False, reason="NotInRing", message=said)
     return conditions.Fact(

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,10 +27,16 @@ if "/version" in words:
 elif "secret" in words and "get" in words:
     sys.exit(0 if {has_token} else 1)
 elif "pods" in words and "json" in words:
-    print(json.dumps({{"items": [{{"status": {{"phase": "Running"}}}}]}}))
+    print(json.dumps({{"items": {pods}}}))
+elif "-A" in words:
+    print(json.dumps({{"items": []}}))
 elif "serversets.ringmaster.dev" in words and "get" in words:
     sys.exit(1)
 """
+
+
+# As one that was released: its labels stay, its owner does not.
+RUNNING = {"metadata": {"name": "released"}, "status": {"phase": "Running"}}
 
 
 class Tools:
@@ -44,11 +52,17 @@ class Tools:
         (self.path / name).write_text(text)
         (self.path / name).chmod(0o755)
 
-    def cluster(self, minor: str, *, has_token: bool = False) -> None:
+    def cluster(
+        self, minor: str, *, has_token: bool = False, pods: Sequence[dict[str, Any]] = (RUNNING,)
+    ) -> None:
         self.add(
             "kubectl",
             KUBECTL.format(
-                python=sys.executable, log=str(self.log), minor=minor, has_token=has_token
+                python=sys.executable,
+                log=str(self.log),
+                minor=minor,
+                has_token=has_token,
+                pods=list(pods),
             ),
         )
 
@@ -148,6 +162,17 @@ def test_namespace_images_and_port_are_the_users(tools):
     assert document["components"][0].endswith("manifests/components/cluster-wide")
 
 
+@pytest.mark.parametrize(
+    ("owners", "left"), [([], False), ([{"kind": "Job"}], False), ([{"kind": "ServerSet"}], True)]
+)
+def test_undeploy_waits_for_the_pods_of_server_sets_and_not_for_released_ones(tools, owners, left):
+    pod = {"metadata": {"name": "web-0", "ownerReferences": owners}}
+    tools.cluster("33", pods=[pod])
+    done = tools.run("deploy.py", "down", "--seconds", "1")
+    assert done.returncode == int(left)
+    assert ("still there: web-0" in done.stderr) is left
+
+
 def test_undeploy_leaves_the_definition_to_others(tools):
     tools.cluster("33")
     text = (tools.path / "kubectl").read_text()
@@ -155,8 +180,8 @@ def test_undeploy_leaves_the_definition_to_others(tools):
     tools.add(
         "kubectl",
         text.replace(
-            'elif "pods" in words',
-            f'elif "-A" in words:\n    print({json.dumps(json.dumps(others))})\nelif "pods" in words',
+            'elif "-A" in words:',
+            f'elif "-A" in words:\n    print({json.dumps(json.dumps(others))})\nelif "-A" in words:',
         ),
     )
     done = tools.run("deploy.py", "down")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,39 @@ def test_the_control_port_is_open_to_operator_and_balancers_only():
     assert by_port[ports["http"]] is None  # anybody
     allowed = [peer["podSelector"]["matchLabels"]["app"] for peer in by_port[ports["control"]]]
     assert sorted(allowed) == ["ringmaster-balancer", "ringmaster-operator"]
+
+
+def test_a_cluster_wide_operator_may_talk_to_the_balancers_of_every_namespace(tmp_path):
+    document = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(MANIFESTS, tmp_path)],
+        "components": [os.path.relpath(MANIFESTS / "components" / "cluster-wide", tmp_path)],
+    }
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(document))
+    narrow, wide = built(MANIFESTS), built(tmp_path)
+    for name, other in (
+        ("ringmaster-operator", "ringmaster-balancer"),
+        ("ringmaster-balancer", "ringmaster-operator"),
+    ):
+        for found, anywhere in ((narrow, False), (wide, True)):
+            policy = found["NetworkPolicy", name]["spec"]
+            peers = [p for rule in policy["ingress"] for p in rule.get("from", [])]
+            peers += [p for rule in policy["egress"] for p in rule.get("to", [])]
+            them = [p for p in peers if p["podSelector"].get("matchLabels") == {"app": other}]
+            assert len(them) == 2
+            assert all(("namespaceSelector" in peer) is anywhere for peer in them)
+
+
+def test_hashes_of_ones_own_come_from_a_config_map_that_need_not_be_there():
+    (volume,) = [v for v in TEMPLATES["ringmaster-balancer"]["spec"]["volumes"] if "configMap" in v]
+    assert volume["configMap"] == {"name": "ringmaster-hashes", "optional": True}
+    (mount,) = [
+        m for m in container("ringmaster-balancer")["volumeMounts"] if m["name"] == volume["name"]
+    ]
+    assert f"--hash-path={mount['mountPath']}" in container("ringmaster-balancer")["args"]
+    assert mount["readOnly"]
+    assert volume["configMap"]["name"] in (ROOT / "docs" / "custom-hashes.md").read_text()
 
 
 def test_servers_are_known_to_the_policies_by_the_label_that_they_get():

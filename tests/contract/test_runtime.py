@@ -101,6 +101,13 @@ def test_a_replica_lives_from_create_over_ready_to_gone(world):
     assert world.leftovers() == []
 
 
+def test_a_look_sees_what_is_observed(world):
+    world.runtime.create(birth(OWNER))
+    (replica,) = wait_ready(world)
+    (seen,) = world.runtime.look(OWNER)
+    assert (seen.uid, seen.ordinal, seen.ready) == (replica.uid, replica.ordinal, True)
+
+
 def test_everything_that_the_birth_said_is_observed(world):
     asked = birth(OWNER, 3, display_name="S_5")
     world.runtime.create(asked)

@@ -7,6 +7,7 @@ A NetworkPolicy is applied and not enforced here: this cluster's network knows n
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import subprocess
 import time
@@ -225,6 +226,33 @@ def test_a_pod_that_is_deleted_by_force_under_load_costs_no_request(web):
     assert set(web.settled(3)) == {"web-0", "web-1", "web-2"}
 
 
+@pytest.mark.parametrize("how", ["delete", "evict"])
+def test_a_pod_that_somebody_ends_in_order_under_load_costs_no_request(web, how):
+    victim = web.settled(3)["web-1"]
+    before = owners(web)
+    eviction = {
+        "apiVersion": "policy/v1beta1" if kube_cluster.minor() < 22 else "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": victim, "namespace": web.namespace.name},
+    }
+
+    def act():
+        if how == "delete":
+            web.kubectl("delete", "pod", victim, "--wait=false")
+        else:
+            path = f"/api/v1/namespaces/{web.namespace.name}/pods/{victim}/eviction"
+            kube_cluster.kubectl("create", "--raw", path, "-f", "-", given=eviction)
+        kube_cluster.eventually(
+            lambda: victim not in web.settled(3).values(), what="the replacement"
+        )
+
+    outcome = under_load(web, act)
+
+    assert outcome.failures == []
+    assert moved(before, outcome, but=victim) == {}
+    assert set(web.settled(3)) == {"web-0", "web-1", "web-2"}
+
+
 def test_a_container_that_is_killed_under_load_costs_no_request(web):
     victim = web.settled(3)["web-2"]
     before = owners(web)
@@ -303,32 +331,52 @@ def test_an_api_server_that_is_away_for_20_seconds_under_load_costs_no_request(w
     pods = web.pods()
     # Of one the server, of the other the whole pod, its network included.
     killed = [web.container(pods[servers["web-0"]]), deployed.sandbox(pods[servers["web-1"]])]
+    away = []
 
     def act():
-        began = time.monotonic()
+        # The third its kubelet ends for good meanwhile, as it does when it evicts one.
+        end_soon(web, pods[servers["web-2"]], seconds=14)
         engine("stop", "apiserver")
+        began = time.monotonic()
         try:
             for container in killed:
                 time.sleep(4)  # not both at once: somebody has to serve
                 deployed.kill(container)
             # Its start takes 3 to 13 s here; after 40 s without one, Kubernetes gives the node up.
-            time.sleep(max(0.0, began + 17 - time.monotonic()))
+            time.sleep(max(0.0, began + 18 - time.monotonic()))
         finally:
             engine("start", "apiserver")
+            away.append(time.monotonic() - began)
         kube_cluster.eventually(
             lambda: (now := web.pods()) and not set(killed) & running(now), what="the restarts"
         )
-        web.settled(3, seconds=120)
+        kube_cluster.eventually(
+            lambda: web.settled(3, seconds=5)["web-2"] != servers["web-2"],
+            what="the replacement",
+            seconds=120,
+        )
 
     def running(now):
-        return {web.container(pod) for pod in now.values()} | set(
-            map(deployed.sandbox, now.values())
-        )
+        return {
+            web.container(pod) for pod in now.values() if "containerStatuses" in pod["status"]
+        } | set(map(deployed.sandbox, now.values()))
 
     outcome = under_load(web, act)
 
     assert outcome.failures == []
-    assert set(web.settled(3)) == set(servers)
+    assert away[0] >= 20
+    after = web.settled(3)
+    assert set(after) == set(servers)
+    assert after["web-2"] != servers["web-2"]
+    assert after["web-0"] == servers["web-0"]
+
+
+def end_soon(web, pod, *, seconds):
+    """Have a pod ended for good by its kubelet in so many seconds."""
+    started = dt.datetime.fromisoformat(pod["status"]["startTime"])
+    age = (dt.datetime.now(tz=dt.UTC) - started).total_seconds()
+    change = {"spec": {"activeDeadlineSeconds": int(age + seconds)}}
+    web.namespace.patch("pod", pod["metadata"]["name"], change)
 
 
 def test_a_client_as_a_browser_sees_nothing_of_a_balancer_that_is_killed(web):

@@ -65,7 +65,23 @@ def lose(world):
     world.delete_pod(world.pods()[0])
 
 
-CHANGES = {"scale-up": scale_up, "scale-down": scale_down, "rollout": roll, "loss": lose}
+def adopt(world):
+    """One too many, so one goes."""
+    world.orphan()
+
+
+def release(world):
+    world.relabel(world.pods()[0], app="debug")
+
+
+CHANGES = {
+    "scale-up": scale_up,
+    "scale-down": scale_down,
+    "rollout": roll,
+    "loss": lose,
+    "adopt": adopt,
+    "release": release,
+}
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])

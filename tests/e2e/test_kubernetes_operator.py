@@ -9,6 +9,7 @@ import os
 import signal
 import time
 
+import http_balancer
 import kube_cluster
 import kube_operator
 import pytest
@@ -16,6 +17,7 @@ import requests
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 
+NO_IMAGE = "ringmaster-test/no-such-image:1"
 UNWELCOME = {"command": ["python3", "-S", "-c", "import time; time.sleep(600)"]}
 
 
@@ -131,6 +133,53 @@ def test_a_pod_that_fails_for_good_is_replaced_and_removed(stack):
     assert "DeadlineExceeded" in stack.operator.text()
 
 
+def test_a_pod_whose_status_says_evicted_is_replaced(stack):
+    # As a kubelet under pressure says it; this test says it in the kubelet's place.
+    stack.apply(replicas=2)
+    victim = stack.ready(2)["web-0"]["replica"]
+    said = {"status": {"phase": "Failed", "reason": "Evicted", "message": "low on disk"}}
+    stack.namespace.patch("pod", victim, said, "--subresource=status")
+
+    def replaced():
+        return victim not in stack.namespace.pods() and stack.ready(2)
+
+    members = kube_cluster.eventually(replaced, what="a replacement")
+    assert set(members) == {"web-0", "web-1"}
+    assert "Evicted" in stack.operator.text()
+
+
+def test_a_pod_that_cannot_go_is_replaced_under_its_member_id(stack):
+    # As on a node that died: deleted, and never gone.
+    stack.apply(replicas=2)
+    victim = stack.ready(2)["web-0"]["replica"]
+    stack.namespace.patch("pod", victim, {"metadata": {"finalizers": ["example.org/hold"]}})
+    try:
+        stack.namespace.kubectl("delete", "pod", victim, "--wait=false")
+
+        def replaced():
+            members = stack.ready(2)
+            return members if members["web-0"]["replica"] != victim else None
+
+        members = kube_cluster.eventually(replaced, what="a replacement")
+        assert set(members) == {"web-0", "web-1"}
+        assert "deletionTimestamp" in stack.namespace.get("pod", victim)["metadata"]
+    finally:
+        stack.namespace.patch("pod", victim, {"metadata": {"finalizers": None}})
+    settled(stack, 2)
+
+
+def test_a_balancer_that_refuses_the_ring_is_told_of_in_an_event_and_the_condition(stack):
+    ring = f"{stack.namespace.name}/web"
+    with http_balancer.HttpBalancer(ring=ring, token="another").running() as refusing:
+        stack.apply(replicas=1, balancer={"urls": [refusing.url]})
+        stack.wait_condition("BalancerSynced", "False", "PushFailed")
+        kube_cluster.eventually(
+            lambda: "RingPushFailed" in stack.namespace.events(), what="the event"
+        )
+        stack.apply(replicas=1)
+        stack.ready(1)
+
+
 def test_a_set_deleted_and_made_anew_under_its_name_starts_afresh(stack):
     stack.apply(replicas=2)
     stack.ready(2)
@@ -176,7 +225,7 @@ def test_a_deletion_in_the_foreground_waits_for_the_pods(stack):
 def test_a_wrong_image_halts_the_rollout_and_the_old_ones_go_on(stack):
     stack.apply(replicas=2, progressDeadlineSeconds=3)
     old = {m["replica"] for m in stack.ready(2).values()}
-    bad = kube_cluster.pod_template(image="ringmaster-test/no-such-image:1")
+    bad = kube_cluster.pod_template(image=NO_IMAGE)
     stack.apply(replicas=2, progressDeadlineSeconds=3, template=bad)
     stack.wait_condition("Progressing", "False", "ProgressDeadlineExceeded")
 
@@ -188,13 +237,16 @@ def test_a_wrong_image_halts_the_rollout_and_the_old_ones_go_on(stack):
     assert set(settled(stack, 2)) == old
 
 
-def test_a_rollout_that_fails_can_be_rolled_back_by_itself(stack):
+@pytest.mark.parametrize(
+    "change", [UNWELCOME, {"image": NO_IMAGE}], ids=["never-ready", "wrong-image"]
+)
+def test_a_rollout_that_fails_can_be_rolled_back_by_itself(stack, change):
     strategy = {"onFailure": "Rollback"}
     spec = {"replicas": 2, "progressDeadlineSeconds": 3, "strategy": strategy}
     stack.apply(**spec)
     stack.ready(2)
     before = stack.namespace.get("serverset", "web")["status"]["currentRevision"]
-    stack.apply(**spec, template=kube_cluster.pod_template(**UNWELCOME))
+    stack.apply(**spec, template=kube_cluster.pod_template(**change))
     stack.wait_condition("Progressing", "False", "RolledBack")
 
     pods = settled(stack, 2)

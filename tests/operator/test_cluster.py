@@ -32,7 +32,9 @@ def api():
 def world(api):
     return cluster.World(
         records=records.Records(api, post=lambda *_args, **_how: None),
-        runtime=kubernetes.KubernetesRuntime(api, watcher=lambda *_: None),
+        runtime=kubernetes.KubernetesRuntime(
+            api, watcher=lambda *_: None, post=lambda *_args, **_how: None
+        ),
         epochs=leases.Epochs(api, namespace="shop", holder="here", clock=VirtualClock()),
         api=api,
         scope=handlers.Scope(namespaces=("shop",)),

@@ -96,3 +96,9 @@ def test_labels_that_are_not_complete_are_not_ours(missing: str) -> None:
 def test_labels_that_make_no_sense_are_not_ours() -> None:
     assert naming.identity(naming.labels(BIRTH) | {naming.LABEL_ORDINAL: "x"}) is None
     assert naming.identity(naming.labels(BIRTH) | {naming.LABEL_REASON: "whim"}) is None
+
+
+def test_a_selectors_text_says_what_it_was_made_of():
+    labels = {"app": "web", "example.org/tier": "", "b": "2"}
+    assert naming.match_labels(naming.selector(labels)) == labels
+    assert naming.match_labels("") == {}

@@ -80,6 +80,17 @@ def test_ready_is_in_every_live_balancers_ring() -> None:
     assert conditions(made)["Ready"] == ("False", "NotInRing")
 
 
+def test_one_dead_balancer_beside_a_live_one_is_told_and_no_obstacle() -> None:
+    dead = observed.BalancerView(url="http://gone", live=False)
+    base = report(*THREE, views=(HELD,))
+    seen = replace(base.seen, balancers=(*base.seen.balancers, dead))
+    made = conditions(status.calculate(replace(base, seen=seen)))
+    assert made["Ready"] == ("True", "AllReplicasServe")
+    assert made["BalancerSynced"] == ("False", "BalancerUnreachable")
+    alone = replace(base, seen=replace(seen, balancers=(dead,)))
+    assert conditions(status.calculate(alone))["Ready"] == ("False", "NotInRing")
+
+
 def test_no_balancer_is_said_and_no_obstacle() -> None:
     made = conditions(status.calculate(report(*THREE)))
     assert made["BalancerSynced"] == ("False", "NoBalancer")

@@ -90,6 +90,9 @@ class FakeRuntime:
         self.on_observe(replicas)
         return replicas
 
+    def look(self, owner: observed.Owner) -> Sequence[observed.Replica]:
+        return self.observe(owner)
+
     def create(self, birth: observed.Birth) -> None:
         fault = self.create_faults.pop(0) if self.create_faults else None
         if fault is not None and not isinstance(fault, errors.AmbiguousError):

@@ -47,6 +47,11 @@ def kubectl(
     return done.stdout.strip()
 
 
+def minor() -> int:
+    """The cluster's minor version."""
+    return int(json.loads(kubectl("get", "--raw", "/version"))["minor"].rstrip("+"))
+
+
 def eventually(look: Callable[[], T], *, what: str, seconds: float = 60) -> T:
     """The first true answer of `look`; a command that failed counts as false."""
     deadline = time.monotonic() + seconds

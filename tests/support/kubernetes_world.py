@@ -73,13 +73,19 @@ class _Translating:
         self._api = client.Api(access.configuration)
         scope = handlers.Scope(namespaces=(world.namespace.name,))
         watch = handlers.Watch(scope, access)
-        self._runtime = kubernetes.KubernetesRuntime(self._api, watcher=watch.watch)
+        self._runtime = kubernetes.KubernetesRuntime(
+            self._api, watcher=watch.watch, post=lambda *_, **__: None
+        )
 
     def check(self, template: dict[str, Any]) -> Sequence[errors.Fault]:
         return self._runtime.check(template)
 
     def observe(self, owner: observed.Owner) -> Sequence[observed.Replica]:
         seen = self._runtime.observe(self._world.real(owner))
+        return [dataclasses.replace(each, owner_uid=owner.uid) for each in seen]
+
+    def look(self, owner: observed.Owner) -> Sequence[observed.Replica]:
+        seen = self._runtime.look(self._world.real(owner))
         return [dataclasses.replace(each, owner_uid=owner.uid) for each in seen]
 
     def create(self, birth: observed.Birth) -> None:

@@ -102,7 +102,9 @@ class PaperSet:
         self._epoch += 1
         self.api = FaultyApi(self._configuration, self.effects)
         self.operator = reconcile.Reconciler(
-            runtime=kubernetes.KubernetesRuntime(self.api, watcher=lambda *_: None),
+            runtime=kubernetes.KubernetesRuntime(
+                self.api, watcher=lambda *_: None, post=lambda *_args, **_how: None
+            ),
             announcer=self.announcer,
             records=records.Records(self.api, post=lambda *_args, **_how: None),
             epoch=self._epoch,
@@ -137,6 +139,18 @@ class PaperSet:
     def delete_pod(self, pod: Document) -> None:
         """As a user does."""
         self._api.delete(paths.pods(self.owner.namespace, pod["metadata"]["name"]))
+
+    def orphan(self) -> None:
+        """A pod that the selector wants and nobody owns."""
+        made = template()
+        metadata = {"name": f"{self.name}-{uuid.uuid4().hex[:8]}", "labels": {"app": self.name}}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": made["spec"]}
+        self._api.create(paths.pods(self.owner.namespace), pod)
+
+    def relabel(self, pod: Document, **labels: str) -> None:
+        """As a user does who wants to look into it."""
+        path = paths.pods(self.owner.namespace, pod["metadata"]["name"])
+        self._api.patch(path, {"metadata": {"labels": labels}})
 
     def delete(self) -> None:
         """The ServerSet itself."""

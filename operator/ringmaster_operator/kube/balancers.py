@@ -6,7 +6,9 @@ gets ready by the first membership that it is told.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ringmaster_operator import announce, naming, observed, spec
@@ -16,11 +18,13 @@ CONTROL_PORT = 5001
 _PORT_NAME = "control"
 
 
-def finder(api: client.Api, urls: Sequence[str] = ()) -> announce.Find:
+def finder(
+    api: client.Api, urls: Sequence[str] = (), *, clock: Callable[[], float] = time.time
+) -> announce.Find:
     """By the ServerSet's own URLs, else its selector, else `urls`.
 
-    A balancer that is being deleted still has requests to spread, so it is told as well; the
-    `announce` module never waits for one that is dead.
+    A balancer that is being deleted still has requests to spread, so it is told as well, until its
+    grace is over: on a node that died its pod would be listed for ever.
     """
     listed = announce.listed(urls)
 
@@ -31,9 +35,17 @@ def finder(api: client.Api, urls: Sequence[str] = ()) -> announce.Find:
             paths.pods(key.namespace),
             labelSelector=naming.selector(config.selector.match_labels),
         )
-        return tuple(sorted(url for pod in answer["items"] if (url := _url(pod))))
+        now = clock()
+        there = (pod for pod in answer["items"] if not _over(pod, now))
+        return tuple(sorted(url for pod in there if (url := _url(pod))))
 
     return find
+
+
+def _over(pod: dict[str, Any], now: float) -> bool:
+    """Whether it should have ended: a deletionTimestamp is the end of the grace, not its start."""
+    ends = pod["metadata"].get("deletionTimestamp")
+    return bool(ends) and dt.datetime.fromisoformat(ends).timestamp() < now
 
 
 def _url(pod: dict[str, Any]) -> str | None:

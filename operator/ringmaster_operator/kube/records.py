@@ -53,8 +53,16 @@ class Records:
         return document
 
     def load_memory(self, owner: observed.Owner) -> memory.Memory:
-        """What was saved in the ServerSet that `get` read last."""
+        """What was saved in the ServerSet that `get` read last.
+
+        `kubectl replace` with a manifest drops every annotation: what this operator knows is put
+        back, or the set would count as a new one.
+        """
         text = memos.text(self._current(owner))
+        known = self._texts.get(owner.uid, "")
+        if known and not text:
+            self._annotate(owner, known, known=known)
+            text = known
         self._texts[owner.uid] = text
         value = memos.decode(text)
         templates = self._revisions.templates(owner, [each.hash for each in value.revisions])
@@ -145,7 +153,8 @@ class Records:
 
     def _annotate(self, owner: observed.Owner, text: str, *, known: str | None) -> None:
         def annotated(now: Document) -> Document:
-            if memos.text(now) not in {known, text}:
+            # Empty is nobody's writing: a replacement dropped it.
+            if memos.text(now) not in {known, text, ""}:
                 raise errors.ConflictError("another operator has written a memory")
             metadata = now["metadata"]
             annotations = {**(metadata.get("annotations") or {}), naming.ANNOTATION_MEMORY: text}

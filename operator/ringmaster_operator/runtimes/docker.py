@@ -107,6 +107,8 @@ class DockerRuntime:
             self._tend(container)
         return [self._replica(container) for container in found]
 
+    look = observe  # which claims nothing
+
     def create(self, birth: observed.Birth) -> None:
         """Make a container and start it."""
         if not docker_spec.is_name(birth.name):

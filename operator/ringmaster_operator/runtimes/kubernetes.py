@@ -23,13 +23,23 @@ Pod = kubernetes_pods.Pod
 
 
 class KubernetesRuntime:
-    """Implements `ports.Runtime`. `watcher` is what hears of changes: `handlers.Watch.watch`."""
+    """Implements `ports.Runtime`.
+
+    `watcher` is what hears of changes: `handlers.Watch.watch`; `post` records an event.
+    """
 
     def __init__(
-        self, api: client.Api, *, watcher: Callable[[ports.Notify, threading.Event], None]
+        self,
+        api: client.Api,
+        *,
+        watcher: Callable[[ports.Notify, threading.Event], None],
+        post: Callable[..., None],
     ) -> None:
         self._api = api
         self._watcher = watcher
+        self._post = post
+        self._told: set[tuple[str, str]] = set()  # templates whose dropped fields were told of
+        self._lock = threading.Lock()
         self._selectors: dict[str, dict[str, str]] = {}  # by uid; a selector is immutable
         self._log = structlog.get_logger()
 
@@ -45,8 +55,18 @@ class KubernetesRuntime:
             "no name for a pod: at most 63 letters, digits and '-', a letter or digit at both ends"
         )
 
+    def look(self, owner: observed.Owner) -> Sequence[observed.Replica]:
+        """The pods that are marked and controlled as this owner's; nothing is claimed."""
+        marked = self._list(owner, f"{naming.LABEL_SET_UID}={owner.uid}")
+        return [
+            replica
+            for pod in marked
+            if (kubernetes_pods.controller(pod) or {}).get("uid") == owner.uid
+            and (replica := _replica(pod, owner))
+        ]
+
     def observe(self, owner: observed.Owner) -> Sequence[observed.Replica]:
-        """Every pod of this owner.
+        """Every pod of this owner: for its reconcile only, which is never twice at a time.
 
         Before, orphans that its selector matches are adopted, and those of its pods released
         that it does not match any longer.
@@ -75,7 +95,10 @@ class KubernetesRuntime:
         """Create a pod."""
         if fault := self.name_fault(birth.name):
             raise errors.RefusedError(errors.INVALID_NAME, f"{birth.name}: {fault}")
-        self._api.create(paths.pods(birth.owner.namespace), kubernetes_pods.manifest(birth))
+        sent = kubernetes_pods.manifest(birth)
+        answered = self._api.create(paths.pods(birth.owner.namespace), sent)
+        if missing := kubernetes_pods.dropped(sent, answered):
+            self._tell(birth, missing)
 
     def remove(self, replica: observed.Replica, *, grace_seconds: float) -> None:
         """Delete this very pod. A grace of 0 would forget a pod that may still run: at least 1."""
@@ -92,14 +115,30 @@ class KubernetesRuntime:
         """Hint at changes until `stop` is set."""
         self._watcher(notify, stop)
 
+    def _tell(self, birth: observed.Birth, missing: Sequence[str]) -> None:
+        """Once for each template in this operator's life."""
+        about = (birth.owner.uid, birth.revision)
+        with self._lock:
+            if about in self._told:
+                return
+            self._told.add(about)
+        message = f"This cluster does not know, and dropped: {', '.join(missing)}"
+        self._post(birth.owner, kind="Warning", reason="FieldsDropped", message=message)
+
     def _selector(self, owner: observed.Owner) -> dict[str, str] | None:
-        """The labels that this owner's pods have; None if it is gone."""
+        """The labels that this owner's pods have; None if it is gone.
+
+        Before 1.25 the API server takes a changed selector. It is refused, so what the status says
+        of the earlier one holds: by the new one every pod would be released.
+        """
         known = self._selectors.get(owner.uid)
         if known is None:
             document = self._fresh(owner)
             if document is None:
                 return None
-            known = self._selectors[owner.uid] = document["spec"]["selector"]["matchLabels"]
+            held = (document.get("status") or {}).get("selector") or ""
+            known = naming.match_labels(held) or document["spec"]["selector"]["matchLabels"]
+            self._selectors[owner.uid] = known
         return known
 
     def _fresh(self, owner: observed.Owner) -> dict[str, Any] | None:
@@ -110,12 +149,21 @@ class KubernetesRuntime:
         return document if document["metadata"]["uid"] == owner.uid else None
 
     def _pods(self, owner: observed.Owner, selector: dict[str, str]) -> Iterator[Pod]:
-        """Those labelled as ours, then those that the selector wants besides."""
+        """Those labelled as ours, then those that the selector wants besides; each once.
+
+        One whose label is changed between the two lists is in both.
+        """
+        seen: set[str] = set()
         ours = f"{naming.LABEL_SET_UID}={owner.uid}"
         others = f"{naming.selector(selector)},{naming.LABEL_SET_UID}!={owner.uid}"
         for query in (ours, others):
-            answer = self._api.get(paths.pods(owner.namespace), labelSelector=query)
-            yield from answer["items"]
+            for pod in self._list(owner, query):
+                if pod["metadata"]["uid"] not in seen:
+                    seen.add(pod["metadata"]["uid"])
+                    yield pod
+
+    def _list(self, owner: observed.Owner, query: str) -> list[Pod]:
+        return list(self._api.get(paths.pods(owner.namespace), labelSelector=query)["items"])
 
     def _release(self, pod: Pod, owner: observed.Owner) -> None:
         document = self._fresh(owner)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+from collections.abc import Iterator
 from typing import Any
 
 from ringmaster_operator import naming, observed
@@ -39,6 +40,15 @@ def manifest(birth: observed.Birth) -> Pod:
     }
 
 
+def dropped(sent: Pod, answered: Pod) -> list[str]:
+    """Paths in the template of what was sent and is not in the answer.
+
+    An API server leaves out fields that it does not know, without a word before 1.25. Empty values
+    are left out by right, and admission adds what it likes.
+    """
+    return list(_dropped(sent["spec"], answered.get("spec") or {}, "spec.template.spec"))
+
+
 def controller(pod: Pod) -> dict[str, Any] | None:
     """The one owner that manages a pod."""
     references = pod["metadata"].get("ownerReferences") or ()
@@ -63,6 +73,7 @@ def replica(pod: Pod, identity: naming.Identity) -> observed.Replica:
     condition = _ready_condition(status)
     ready = running and condition.get("status") == "True"
     changed = _seconds(condition.get("lastTransitionTime"))
+    restarts = sum(each.get("restartCount", 0) for each in _containers(status))
     return observed.Replica(
         name=metadata["name"],
         namespace=metadata["namespace"],
@@ -78,12 +89,27 @@ def replica(pod: Pod, identity: naming.Identity) -> observed.Replica:
         created_at=_seconds(metadata.get("creationTimestamp")) or 0.0,
         ready=ready,
         ready_since=changed if ready else None,
-        unready_since=changed if running and not ready else None,
+        unready_since=_unready_since(status, changed, restarts) if running and not ready else None,
         address=_address(pod),
-        restarts=sum(each.get("restartCount", 0) for each in _containers(status)),
+        restarts=restarts,
         deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
         message=_message(status),
     )
+
+
+def _dropped(sent: Any, answered: Any, path: str) -> Iterator[str]:
+    if isinstance(sent, dict) and isinstance(answered, dict):
+        for key, value in sent.items():
+            if key in answered:
+                yield from _dropped(value, answered[key], f"{path}.{key}")
+            elif value:
+                yield f"{path}.{key}"
+    elif isinstance(sent, list) and isinstance(answered, list):
+        for index, value in enumerate(sent):
+            # Admission may put its own before ours: the one that is most like it, first its own.
+            likely = [*answered[index : index + 1], *answered]
+            missing = [list(_dropped(value, each, f"{path}[{index}]")) for each in likely]
+            yield from min(missing, key=len, default=[])
 
 
 def _name_server(container: dict[str, Any], display_name: str) -> None:
@@ -110,6 +136,20 @@ def _phase(pod: Pod) -> observed.Phase:
 def _ready_condition(status: dict[str, Any]) -> dict[str, Any]:
     conditions = status.get("conditions") or ()
     return next((dict(each) for each in conditions if each.get("type") == "Ready"), {})
+
+
+def _unready_since(status: dict[str, Any], changed: float | None, restarts: int) -> float | None:
+    """Ready is False from the first second on; until its containers ran it was starting, not sick.
+
+    Of one that has restarted, the last start says nothing: it has been unready since `changed`.
+    """
+    if changed is None or restarts:
+        return changed
+    starts = (
+        _seconds(((each.get("state") or {}).get("running") or {}).get("startedAt"))
+        for each in _containers(status)
+    )
+    return max([changed, *(start for start in starts if start is not None)])
 
 
 def _address(pod: Pod) -> str | None:

@@ -77,6 +77,8 @@ class ProcessRuntime:
         mine = [record for record in self._ledger.all() if record.owner_uid == owner.uid]
         return [record.replica() for record in mine]
 
+    look = observe  # which claims nothing
+
     def create(self, birth: observed.Birth) -> None:
         """Start a process; it is on record before it exists."""
         with self._claims:

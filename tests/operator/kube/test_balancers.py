@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from fake_api import FakeApi
 from ringmaster_operator import errors, observed, spec
@@ -48,9 +50,12 @@ def test_one_that_does_not_run_is_none(api):
     assert balancers.finder(api)(OWNER, BY_LABEL) == ()
 
 
-def test_one_that_is_being_deleted_still_has_requests_to_spread(api):
+@pytest.mark.parametrize(("late", "found"), [(-1, 1), (1, 0)])
+def test_one_that_is_being_deleted_is_told_until_its_grace_is_over(api, late, found):
     put(api, "a", deletionTimestamp="2026-01-01T00:00:00Z")
-    assert balancers.finder(api)(OWNER, BY_LABEL) == ("http://10.0.0.1:5001",)
+    end = dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp()
+    find = balancers.finder(api, clock=lambda: end + late)
+    assert find(OWNER, BY_LABEL) == ("http://10.0.0.1:5001",) * found
 
 
 def test_without_a_selector_the_urls_count(api):

@@ -141,6 +141,35 @@ def test_of_two_operators_that_write_a_memory_one_is_told(world):
     assert memos.decode(memos.text(world.stored)).epoch == 2
 
 
+def replaced(world):
+    """`kubectl replace`: no annotation is left."""
+    annotations = dict.fromkeys(world.stored["metadata"]["annotations"])
+    world.api.edit(PATH, {"metadata": {"annotations": annotations}, "spec": {"replicas": 7}})
+
+
+def test_a_replacement_without_annotations_wipes_no_memory_that_this_operator_knows(world):
+    value = remembered(world, revisions=(V1,), current="v1", rolled_back="v2")
+    world.records.save_memory(world.owner, value)
+    replaced(world)
+    world.records.get("shop", "web")
+    assert world.records.load_memory(world.owner) == value
+    assert world.fresh().load_memory(world.owner) == value
+    assert world.stored["spec"]["replicas"] == 7
+    world.api.log.clear()
+    world.records.get("shop", "web")
+    world.records.load_memory(world.owner)
+    assert world.api.log == []
+
+
+def test_a_replacement_between_load_and_save_is_no_other_operator(world):
+    world.records.save_memory(world.owner, remembered(world))
+    value = remembered(world, generation=2)
+    world.api.meanwhile = [lambda: replaced(world)]
+    world.records.save_memory(world.owner, value)
+    assert world.fresh().load_memory(world.owner) == value
+    assert world.stored["spec"]["replicas"] == 7
+
+
 def test_a_save_that_was_done_though_it_failed_can_be_repeated(world):
     value = remembered(world)
     world.api.late_faults = [errors.AmbiguousError("timed out")]

@@ -125,6 +125,15 @@ def test_a_pod_that_is_not_ready_says_since_when():
     assert replica.unready_since == NOON_SECONDS + 5
 
 
+@pytest.mark.parametrize(("restarts", "since"), [(0, 90), (1, 5)])
+def test_a_first_start_that_took_long_is_no_sickness_and_a_restart_no_fresh_start(restarts, since):
+    # Ready is False since the pod was scheduled: the image was pulled for 85 s after that.
+    state = {"running": {"startedAt": "2026-01-01T12:01:30Z"}}
+    container = {"restartCount": restarts, "state": state}
+    replica = seen(running(ready=False, containerStatuses=[container]))
+    assert replica.unready_since == NOON_SECONDS + since
+
+
 PHASES = [
     ({}, {}, observed.Phase.STARTING),
     ({"phase": "Pending"}, {}, observed.Phase.STARTING),
@@ -182,6 +191,24 @@ def test_an_exit_says_its_code():
     state = {"terminated": {"exitCode": 3, "reason": "Error", "message": "no luck today"}}
     replica = seen({"phase": "Failed", "containerStatuses": [{"restartCount": 0, "state": state}]})
     assert replica.message == "Error: exited with code 3: no luck today"
+
+
+DROPS = [
+    ({"a": 1}, {"a": 1, "default": 2}, []),
+    ({"a": {"typo": 1, "b": 1}}, {"a": {"b": 1}}, ["a.typo"]),
+    ({"cpu": "1000m"}, {"cpu": "1"}, []),
+    ({"empty": "", "none": None, "list": [], "off": False}, {}, []),
+    ({"env": [{"name": "x", "vaule": "1"}]}, {"env": [{"name": "x"}]}, ["env[0].vaule"]),
+    ({"env": [{"name": "x", "value": "1"}]}, {"env": [{"name": "new"}, {"name": "x", "value": "1"}]},
+     []),
+    ({"args": ["a", "b"]}, {"args": ["a", "b"]}, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sent", "answered", "paths"), DROPS)
+def test_fields_that_an_answer_lacks_are_dropped_ones_unless_they_are_empty(sent, answered, paths):
+    found = kubernetes_pods.dropped({"spec": sent}, {"spec": answered})
+    assert found == [f"spec.template.spec.{path}" for path in paths]
 
 
 @pytest.mark.parametrize(
