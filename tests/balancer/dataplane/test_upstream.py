@@ -519,8 +519,8 @@ def test_a_slow_server_holds_up_the_client_and_no_memory() -> None:
 
             uploading = asyncio.create_task(upload())
             (connection,) = await _one(stand)
+            await scripted.eventually(lambda: connection.exchange is not None)
             current = connection.exchange
-            assert current is not None
             # While it connects it is held as well.
             await scripted.eventually(lambda: connection.held and current.upstream is not None)
             assert current.kept is None
