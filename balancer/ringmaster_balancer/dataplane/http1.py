@@ -78,6 +78,7 @@ _HOST: Final = re.compile(  # 9112 §3.2, 9110 §4.2: uri-host [ ":" port ], nev
     rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]*)(?::[0-9]{0,5})?"
 )
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # 9110 §5.6.2
 _MAX_DIGITS: Final = 15  # of a length: a petabyte; no server counts further
 
 
@@ -321,6 +322,8 @@ def request_line(head: bytes) -> tuple[bytes, bytes, int]:
     if minor is None:
         raise _version(version)
     if method not in METHODS:
+        if _TOKEN.fullmatch(method) is None:
+            raise Refused(400, "The request line is malformed")
         raise Refused(501, "The method is not implemented")
     return method, target, minor
 
@@ -435,7 +438,7 @@ def response(head: bytes, fields: Sequence[Field], method: bytes) -> Response:
     """Judge an upstream's head. `fields` are those of RESPONSE_FIELDS. Raises BadResponseError."""
     minor = VERSIONS.get(head[:8])
     status = head[9:12]
-    if minor is None or not status.isdigit() or head[12:13] not in (b" ", b"\r"):
+    if minor is None or not status.isdigit() or status[:1] == b"0" or head[12:13] not in b" \r":
         raise BadResponseError("the status line is malformed")
     decided = Response(head, int(status))
     if not minor:
@@ -514,10 +517,9 @@ def answer(response: Response, *, minor: int, close: bool, extra: bytes = b"") -
             return (head[:-2] + extra + b"\r\n" if extra else head), length
     lines = _without(response.head[:-4].split(b"\r\n"), response.drop or ())
     lines[0] = b"HTTP/1.1" + lines[0][8:]
-    if length < 0 and not minor:
-        if length == CHUNKED:
-            lines = [line for line in lines if line[:18].lower() != b"transfer-encoding:"]
-        length = UNTIL_CLOSE
+    if not minor:  # 9112 §6.1: never a transfer coding, the answer to a HEAD included
+        lines = [line for line in lines if line[:18].lower() != b"transfer-encoding:"]
+        length = UNTIL_CLOSE if length < 0 else length
     elif length == UNTIL_CLOSE:
         lines.append(b"Transfer-Encoding: chunked")
         length = CHUNKED

@@ -190,6 +190,33 @@ BAD = [
     "HTTP/1.1 OK\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n",
     "no HTTP at all\r\n\r\n",
+    "HTTP/1.1 200 OK\nContent-Length: 2\n\nok\r\n\r\n",
+    "HTTP/1.1 1000 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1  200 OK\r\nContent-Length: 0\r\n\r\n",
+    "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "ICY 200 OK\r\nContent-Length: 0\r\n\r\n",
+    # 9112 §11.1: splitting
+    "HTTP/1.1 200 OK\r\nLocation: /\rSet-Cookie: evil=1\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nLocation: /\nContent-Length: 5\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 O\rK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nA\x00: b\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\n: b\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 0\r\n\r\n",
+    # 9112 §6.3
+    "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+    "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
+    "HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
+    "HTTP/1.1 200 OK\r\nContent-Length: 0x2\r\n\r\nok",
+    "HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    (
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "0\r\n\r\n"
+    ),
     "HTTP/1.1 101 Switching Protocols\r\n\r\n",
     "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
     "HTTP/1.1 200 OK\r\nConnection: content-length\r\nContent-Length: 0\r\n\r\n",
@@ -252,7 +279,24 @@ def test_a_response_that_nobody_asked_for_closes_its_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["Content-Length: 10\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n9\r\nhalf"]
+    "body",
+    [
+        "Content-Length: 10\r\n\r\nhalf",
+        "Content-Length: 10\r\n\r\n",
+        *(
+            f"Transfer-Encoding: chunked\r\n\r\n{chunks}"
+            for chunks in (
+                "",
+                "9\r\nhalf",
+                "4\r\nhalf\r\n",
+                "4\r\nhalf\r\n0\r\n",
+                "4\r\nhalf\r\n0\r\nA: b\r\n",
+                "4\r\nhalf\r\nwhat\r\n",
+                "4\r\nhalf!0\r\n\r\n",
+                "4\r\nhalf\r\n-1\r\n\r\n",
+            )
+        ),
+    ],
 )
 def test_a_body_that_stops_short_is_cut_short(body: str) -> None:
     """9112 §8: the client must see that it is incomplete."""
@@ -263,6 +307,73 @@ def test_a_body_that_stops_short_is_cut_short(body: str) -> None:
             client.send(scripted.get())
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await client.response()
+
+    scripted.run(scenario())
+
+
+def test_a_reset_is_not_the_end_of_a_body_that_ends_with_its_connection() -> None:
+    """9112 §8: only an orderly end is one; for HTTP/1.0 the cut is a reset."""
+
+    async def resets(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        await peer.writer.drain()
+        await peer.until(b"go")
+        peer.reset()
+
+    async def scenario() -> None:
+        for version in ("1.1", "1.0"):
+            async with scripted.stand(resets) as stand:
+                client = await stand.connect()
+                client.send(
+                    f"POST / HTTP/{version}\r\nHost: h\r\nContent-Length: 2\r\n\r\n".encode()
+                )
+                await client.until(b"half")
+                client.send(b"go")
+                with pytest.raises(ConnectionError):
+                    await client.rest()
+
+    scripted.run(scenario())
+
+
+def test_http_1_0_hears_of_no_transfer_coding_even_without_a_body() -> None:
+    """9112 §6.1."""
+
+    async def scenario() -> None:
+        for response in (CHUNKED, CHUNKED.replace("200 OK", "304 Not Modified")):
+            async with scripted.stand(says(response)) as stand:
+                client = await stand.connect()
+                client.send(b"HEAD / HTTP/1.0\r\n\r\n")
+                assert b"transfer-encoding" not in (await client.rest()).lower()
+
+    scripted.run(scenario())
+
+
+def test_what_follows_the_answer_to_a_head_is_no_answer_to_the_next() -> None:
+    """9110 §9.3.2: a server that sends the body all the same is not believed again."""
+
+    async def scenario() -> None:
+        response = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+        request = b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"
+        got, used = await relayed(response, request=request, count=3)
+        assert not any(b"evil" in raw for raw in got)
+        assert used == 3
+
+    scripted.run(scenario())
+
+
+def test_an_interim_response_carries_no_framing() -> None:
+    """9110 §8.6, 9112 §6.1."""
+
+    async def scenario() -> None:
+        early = "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\nLink: a\r\n\r\n"
+        ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        async with scripted.stand(says(early + early + ok)) as stand:
+            client = await stand.connect()
+            client.send(scripted.get())
+            for _ in range(2):
+                assert await client.head() == b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"
+            assert (await client.response())[2] == b"ok"
 
     scripted.run(scenario())
 
@@ -408,10 +519,10 @@ def test_a_slow_server_holds_up_the_client_and_no_memory() -> None:
 
             uploading = asyncio.create_task(upload())
             (connection,) = await _one(stand)
-            await scripted.eventually(lambda: connection.held)
+            await scripted.eventually(lambda: connection.exchange is not None)
             current = connection.exchange
-            assert current is not None
-            assert current.upstream is not None
+            # While it connects it is held as well.
+            await scripted.eventually(lambda: connection.held and current.upstream is not None)
             assert current.kept is None
             assert current.upstream.transport.get_write_buffer_size() <= 65_536 + 262_144
             go.set()
