@@ -105,7 +105,7 @@ def events(found: Sequence[Document], *, last: int = 20) -> list[str]:
 
 def explain(told: Document) -> str:
     """Where a key goes, and what stands behind it in line."""
-    hashed = told.get("hash64") or told.get("request") or ""
+    hashed = told.get("hash64") or told.get("hash32") or _requested(told)
     lines = [
         f"{told.get('key')!r} goes to {_cell(told.get('replica'))} (member {_cell(told.get('member'))})",
         (
@@ -121,6 +121,14 @@ def explain(told: Document) -> str:
         for each in told.get("candidates") or []
     ]
     return "\n".join([*lines, *(columns(rows) if len(rows) > 1 else [])]) + "\n"
+
+
+def _requested(told: Document) -> str:
+    """A hash of request ids, where the ring has one."""
+    if "request" not in told:
+        return ""
+    value = f" → {told['value']}" if "value" in told else ""
+    return f"request {told['request']}{value}"
 
 
 def resource(name: str) -> str:

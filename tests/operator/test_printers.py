@@ -114,5 +114,15 @@ def test_an_explanation_says_where_a_key_goes_and_who_stands_behind() -> None:
     assert lines[-1].split() == ["1", "web-1", "web-1-abc", "a:1", "active", "no", "taken"]
 
 
+def test_an_explanation_says_what_was_hashed_whatever_the_scheme() -> None:
+    for told, words in (
+        ({"hash64": "0x0a"}, "hash 0x0a,"),
+        ({"hash32": "0x0b"}, "hash 0x0b,"),
+        ({"request": "3", "value": "32"}, "hash request 3 → 32,"),
+    ):
+        text = printers.explain({"key": "k", "scheme": "s", "hash": "", **told})
+        assert words in " ".join(text.split())
+
+
 def test_an_explanation_without_a_member_says_none() -> None:
     assert printers.explain({"key": "k"}).startswith("'k' goes to <none>")

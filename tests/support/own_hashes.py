@@ -140,6 +140,60 @@ def strangers(members, slots):
     return [len(members)] * slots
 '''
 
+HOGS = """
+import os
+import sys
+import time
+
+
+def memory(key: bytes) -> int:
+    return len(bytearray(1 << 30))
+
+
+def prints(key: bytes) -> int:
+    while True:
+        print("x" * 4096)
+
+
+children = []
+
+
+def forks(key: bytes) -> int:
+    if not children:
+        children.append(os.fork())
+        if not children[0]:
+            time.sleep(600)
+    return 1
+
+
+def forks_silently(key: bytes) -> int:
+    if os.fork() == 0:
+        time.sleep(600)
+    os._exit(0)
+
+
+def places_slowly(members, slots):
+    while ("web-0", 100) in members:
+        pass
+    return PLACES(members, slots)
+
+
+def places_after_all(members, slots):
+    if ("web-0", 100) in members and "ringmaster_balancer.control.gate" in sys.modules:
+        raise AssertionError("in the control process")
+    return PLACES(members, slots)
+
+
+def PLACES(members, slots):
+    import xxhash
+
+    names = [name.encode() for name, _ in members]
+    return [
+        max(range(len(names)), key=lambda m: xxhash.xxh64_intdigest(b"%d %b" % (slot, names[m])))
+        for slot in range(slots)
+    ]
+"""
+
 BROKEN = "def broken(:\n"
 
 
@@ -152,6 +206,7 @@ def folder(path: Path) -> Path:
         "students": ASSIGNMENT,
         "bad": BAD,
         "schemes": SCHEMES,
+        "hogs": HOGS,
         "broken": BROKEN,
     }.items():
         (path / f"{name}.py").write_text(text)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ringmaster_balancer import members
 from ringmaster_balancer.dataplane import upstreams
-from ringmaster_balancer.ring import classic, table
+from ringmaster_balancer.ring import table
 
 
 def explain(
@@ -38,7 +38,7 @@ def explain(
         "key": key.decode(errors="backslashreplace"),
         "scheme": compiled.scheme,
         "hash": compiled.hash_name,
-        **_hashed(compiled, key),
+        **compiled.hashed(key),
         "slot": slot,
         "slots": compiled.slots,
         "epoch": membership.epoch,
@@ -48,13 +48,6 @@ def explain(
         "replica": taken["replica"] if taken else None,
         "candidates": candidates,
     }
-
-
-def _hashed(compiled: table.Table, key: bytes) -> dict[str, Any]:
-    """What the slot is computed from. A string: JSON readers round integers beyond 2⁵³."""
-    if compiled.scheme == "classic" and compiled.ring.hash in classic.KEY_HASHES:
-        return {"request": str(classic.number(key))}
-    return {"hash64": f"{compiled.hash64(key):#018x}"}
 
 
 def _panic(membership: members.Membership, healthy: Mapping[str, bool]) -> bool:

@@ -1,9 +1,11 @@
 """The gate that a function of the user's own must pass before it serves.
 
 Law: shell. A trial runs in processes of their own with a time limit, one whole and two that only
-show whether other processes, with other hash seeds, find the same values. What was found is kept
-by content: the same text is not tried twice. A trial that takes longer than a push can wait goes
-on, and the push is answered 503: the operator comes again. Who calls: `keeper`, on its loop.
+show whether other processes, with other hash seeds, find the same values; one after the other,
+since each may take as much memory as a container spares. What was found is kept by content: the
+same text is not tried twice. A scheme of the user's own places members in such a process too, and
+never in ours. What takes longer than a push can wait goes on, and the push is answered 503: the
+operator comes again. Who calls: `keeper`, on its loop.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 import structlog
 
@@ -34,12 +37,16 @@ PATIENCE_SECONDS = 3.0  # of a push: the operator gives up after 5
 # An aborted trial, or a missing library, says more about the machine than about the function: it
 # is tried again.
 _FORGET_SECONDS = 60.0
-_VERSION = 1  # of the checks: a new one tries everything again
+_VERSION = 2  # of the checks: a new one tries everything again
 _SEEDS = ("0", "1", "4711")
 _SAID_BYTES = 400
 _SERVING = "serving.json"
 
+_PLACEMENTS = 8  # that are remembered: what is held, what is planned, and what was before
+
+T = TypeVar("T")
 Order = Mapping[str, Any]
+Places = Sequence[tuple[str, int]]
 Run = Callable[[Order, str], Awaitable[dict[str, Any]]]
 
 
@@ -96,7 +103,7 @@ class HashRefused(errors.RingInvalid):
 
 
 class OnTrial(errors.BalancerError):
-    """The trial is still going on: push again (503)."""
+    """The trial, or the placing, is still going on: push again (503)."""
 
 
 class Gate:
@@ -118,6 +125,8 @@ class Gate:
         self._clock = clock
         self._trials: dict[str, asyncio.Task[Verdict]] = {}
         self._aborted: dict[str, tuple[float, Verdict]] = {}
+        self._placing: dict[str, asyncio.Task[list[int]]] = {}
+        self._placed: dict[str, list[int]] = {}
 
     async def admit(self, ring: members.Ring) -> custom.Custom | None:
         """The ring's own function, loaded and passed; None if the ring has none.
@@ -153,6 +162,49 @@ class Gate:
         code = await asyncio.to_thread(self._kept, ring.hash)
         return await asyncio.to_thread(codes.load, code) if code else await self.admit(ring)
 
+    async def placed(
+        self, own: custom.Custom | None, ring: members.Ring, places: Places
+    ) -> custom.Custom | None:
+        """A scheme of the user's own with the owners that it gives these members; else `own`.
+
+        The function runs in a process of its own: what is returned only repeats its answer.
+
+        Raises:
+            HashRefused: it cannot place them, or not in time.
+            OnTrial: it is still at it.
+        """
+        if own is None or own.code.kind is not custom.Kind.FILL or not places:
+            return own
+        order: Order = {
+            "reference": own.code.reference,
+            "source": own.code.source,
+            "scheme": ring.scheme,
+            "slots": select.slots(ring),
+            "members": sorted(places),
+            "cpuSeconds": trial.CPU_SECONDS,
+        }
+        key = hashlib.sha256(json.dumps([own.code.digest, order]).encode()).hexdigest()
+        owners = self._placed.get(key)
+        if owners is None:
+            owners = await self._in_time(
+                self._placing,
+                key,
+                lambda: self._place(key, order, digest=own.code.digest),
+                words=f"{own.code.reference} is placing {len(places)} members",
+            )
+        return replace(own, function=_repeats(order["members"], owners))
+
+    async def _place(self, key: str, order: Order, *, digest: str) -> list[int]:
+        result = await self._run(order, _SEEDS[0])
+        if "owners" not in result:
+            findings = tuple(checks.Finding(**each) for each in result["findings"])
+            raise HashRefused(Verdict(order["reference"], digest, None, (), findings))
+        while len(self._placed) >= _PLACEMENTS:
+            del self._placed[next(iter(self._placed))]
+        owners: list[int] = result["owners"]
+        self._placed[key] = owners
+        return owners
+
     def keep(self, own: custom.Custom | None) -> None:
         """Remember what serves now."""
         if own is not None:
@@ -171,31 +223,46 @@ class Gate:
         key = _key(ring, digest=digest, slots=slots)
         if (known := self._known(key)) is not None:
             return known
-        task = self._trials.get(key)
+        order: Order = {
+            "reference": ring.hash,
+            "source": source,
+            "scheme": ring.scheme,
+            "slots": slots,
+            "cpuSeconds": trial.CPU_SECONDS,
+        }
+        return await self._in_time(
+            self._trials,
+            key,
+            lambda: self._try(key, order, digest=digest),
+            words=f"{ring.hash} is being tried, which takes a few seconds",
+        )
+
+    async def _in_time(
+        self,
+        tasks: dict[str, asyncio.Task[T]],
+        key: str,
+        begin: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        words: str,
+    ) -> T:
+        """The end of the one task of this key, as long as a push can wait."""
+        task = tasks.get(key)
         if task is None:
-            order = {
-                "reference": ring.hash,
-                "source": source,
-                "scheme": ring.scheme,
-                "slots": slots,
-            }
-            task = asyncio.create_task(self._try(key, order, digest=digest))
-            self._trials[key] = task
-            task.add_done_callback(lambda _: self._trials.pop(key, None))
+            task = tasks[key] = asyncio.create_task(begin())
+            task.add_done_callback(lambda _: tasks.pop(key, None))
         try:
             return await asyncio.wait_for(asyncio.shield(task), self._patience)
         except TimeoutError:
-            raise OnTrial(f"{ring.hash} is being tried, which takes a few seconds") from None
+            task.add_done_callback(_heard)
+            raise OnTrial(words) from None
 
     async def _try(self, key: str, order: Order, *, digest: str) -> Verdict:
         started = self._clock()
-        wholes = (seed == _SEEDS[0] for seed in _SEEDS)
-        results = await asyncio.gather(
-            *(
-                self._run({**order, "whole": whole}, seed)
-                for whole, seed in zip(wholes, _SEEDS, strict=True)
-            )
-        )
+        results: list[dict[str, Any]] = []
+        for seed in _SEEDS:
+            results.append(await self._run({**order, "whole": seed == _SEEDS[0]}, seed))
+            if results[-1].get("aborted"):
+                break
         verdict = _judged(order["reference"], digest, results)
         passing = verdict.kind is None or any(result.get("aborted") for result in results)
         if passing:
@@ -231,6 +298,23 @@ class Gate:
             self._cache.mkdir(parents=True, exist_ok=True)
             draft.write_text(json.dumps(document))
             draft.replace(self._cache / name)
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for it any more: the next push meets the same end, asyncio need not warn."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _repeats(placed: Places, owners: Sequence[int]) -> custom.Fill:
+    """The answer that was given for these members, and none for others."""
+
+    def fill(asked: Places, slots: int) -> Sequence[int]:
+        if list(asked) != list(placed) or slots != len(owners):
+            raise ValueError("other members than those that were placed")
+        return owners
+
+    return fill
 
 
 def _key(ring: members.Ring, *, digest: str, slots: int) -> str:
@@ -279,33 +363,43 @@ def _verdict_of(document: Mapping[str, Any]) -> Verdict:
 
 async def _in_process(order: Order, seed: str) -> dict[str, Any]:
     """Run one trial; its result, or a finding that says how it ended."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-B",
-        "-m",
-        "ringmaster_balancer.control.trial",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**_environment(), "PYTHONHASHSEED": seed},
-        start_new_session=True,
-    )
-    try:
-        out, said = await asyncio.wait_for(
-            process.communicate(json.dumps(dict(order)).encode()), LIMIT_SECONDS
+    # Files and no pipes: the trial bounds them, and what it has started cannot hold them open.
+    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as out, \
+            tempfile.TemporaryFile() as said:  # fmt: skip
+        asked.write(json.dumps(dict(order)).encode())
+        asked.seek(0)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-B",
+            "-m",
+            "ringmaster_balancer.control.trial",
+            stdin=asked,
+            stdout=out,
+            stderr=said,
+            env={**_environment(), "PYTHONHASHSEED": seed},
+            start_new_session=True,
         )
-    except TimeoutError:
-        return _aborted(f"it was not done after {LIMIT_SECONDS:g} s")
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # and whatever it has started
-        await process.wait()
-    try:
-        result: dict[str, Any] = json.loads(out)
-    except ValueError:
-        return _ended(process.returncode, said)
-    return result
+        try:
+            await asyncio.wait_for(process.wait(), LIMIT_SECONDS)
+        except TimeoutError:
+            return _aborted(f"it was not done after {LIMIT_SECONDS:g} s")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and whatever it has started
+            await process.wait()
+        try:
+            result: dict[str, Any] = json.loads(_end_of(out, trial.FILE_BYTES))
+        except ValueError:
+            return _ended(process.returncode, _end_of(said, _SAID_BYTES))
+        return result
+
+
+def _end_of(file: IO[bytes], most: int) -> bytes:
+    """Its last bytes. The trial shares the file's position with us: it is set, not believed."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - most))
+    return file.read(most)
 
 
 def _environment() -> dict[str, str]:
@@ -317,7 +411,7 @@ def _environment() -> dict[str, str]:
 def _ended(code: int | None, said: bytes) -> dict[str, Any]:
     if code is not None and -code in (signal.SIGXCPU, signal.SIGKILL):
         return _aborted(f"it used more than {trial.CPU_SECONDS} s of CPU time, or was killed")
-    last = said[-_SAID_BYTES:].decode(errors="replace").strip().splitlines()[-1:]
+    last = said.decode(errors="replace").strip().splitlines()[-1:]
     return _aborted(f"its process ended with code {code}" + (f": {last[0]}" if last else ""))
 
 

@@ -94,7 +94,7 @@ class Keeper:
             return
         try:
             async with self._pushing:
-                own = await self._gate.restored(held.membership.ring)
+                own = await self._restored(held.membership)
                 await self._take(held, own=own, known=False)
         except errors.BalancerError as error:
             _log.error("membership on disk ignored", reason=str(error))
@@ -126,7 +126,9 @@ class Keeper:
         checksum = members.checksum(membership)
         verdict = self._store.judge(membership, checksum=checksum)
         # Before the lock: a trial takes seconds, and no other push shall wait for it.
-        own = None if verdict in ordering.REFUSED else await self._own(membership.ring)
+        own = None
+        if verdict not in ordering.REFUSED:
+            own = await self._own(membership.ring, membership.places())
         async with self._pushing:
             verdict = self._store.judge(membership, checksum=checksum)
             if verdict in ordering.REFUSED:
@@ -195,10 +197,10 @@ class Keeper:
         current = self._store.current
         held = current.membership.ring if current else members.Ring()
         ring = proposal.ring or held
-        own = await self._own(ring)
         places = current.membership.places() if current else ()
         if proposal.members is not None:
             places = tuple((place.id, place.weight) for place in proposal.members)
+        own = await self._own(ring, places)
         before = current.table if current else None
         after = await asyncio.to_thread(tables.compile, ring, places, previous=before, own=own)
         if current is None or before is None:
@@ -246,12 +248,20 @@ class Keeper:
         if not await self._hub.confirmed(seq, within=CONFIRM_SECONDS):
             raise NotConfirmed(f"not every worker has confirmed within {CONFIRM_SECONDS:g} s")
 
-    async def _own(self, ring: members.Ring) -> custom.Custom | None:
+    async def _own(
+        self, ring: members.Ring, places: Sequence[tuple[str, int]]
+    ) -> custom.Custom | None:
         """The user's function of a ring; the one that serves as long as the ring names it."""
         current = self._store.current
         if current is not None and current.membership.ring.layout == ring.layout:
-            return current.table.own
-        return await self._gate.admit(ring)
+            if sorted(current.membership.places()) == sorted(places):
+                return current.table.own
+            return await self._gate.placed(current.table.own, ring, places)
+        return await self._gate.placed(await self._gate.admit(ring), ring, places)
+
+    async def _restored(self, membership: members.Membership) -> custom.Custom | None:
+        own = await self._gate.restored(membership.ring)
+        return await self._gate.placed(own, membership.ring, membership.places())
 
     async def _take(self, held: ordering.Held, *, own: custom.Custom | None, known: bool) -> None:
         """Compile, swap, probe. `known`: the operator says that active ones serve."""
@@ -291,7 +301,7 @@ class Keeper:
             async with self._pushing:
                 if not self._store.recoverable(membership):
                     return
-                own = await self._gate.restored(membership.ring)
+                own = await self._restored(membership)
                 await self._take(self._store.recovered(membership), own=own, known=False)
                 await self._prober.first_round(within=FIRST_ROUND_SECONDS)
                 self._hand_out()

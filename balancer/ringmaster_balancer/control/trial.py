@@ -1,8 +1,9 @@
 """One trial of a function of the user's own, in a process of its own: JSON in, JSON out.
 
-Law: entry. `gate` starts it with a time limit, twice or more with different hash seeds. It bounds
-its own CPU time and memory first; what the function prints goes to standard error. It is a check
-against mistakes and no prison: the administrator put the code there.
+Law: entry. `gate` starts it with a time limit, twice or more with different hash seeds, and once
+more to place the members of a ring. It bounds its own CPU time, memory and files first; what the
+function prints goes to standard error. It is a check against mistakes and no prison: the
+administrator put the code there.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ from ringmaster_balancer import codes, errors
 from ringmaster_balancer.ring import checks, custom, samples
 
 CPU_SECONDS = 6  # ten times what a good function needs
-_MEMORY = 2 * 1024**3
+# Of address space, one at a time: a balancer's container has 512 MiB. With numpy we need 150.
+MEMORY = 384 * 1024**2
+FILE_BYTES = 4 * 1024**2  # of what it says and prints; 65,536 owners take 0.4
 _LITTLE = 4_096  # slots of a scheme's trial: it is called a dozen times
 
 
 def run(order: dict[str, Any]) -> dict[str, Any]:
-    """Kind, golden values and findings. `order`: reference, source, scheme, slots, whole."""
+    """Kind, golden values and findings. `order`: reference, source, scheme, slots, whole.
+
+    An order with `members`, pairs of id and weight, is to place them: their `owners` by slot.
+    """
     reference, source = order["reference"], order["source"]
     try:
         function, kind = codes.function(reference, source)
@@ -39,6 +45,8 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
     findings: list[checks.Finding] = []
     golden: list[tuple[str, int]] = []
     try:
+        if "members" in order:
+            return _placed(own, order)
         if order["whole"]:
             findings += _findings(own, order)
         golden = _golden(own, order)
@@ -60,6 +68,12 @@ def _findings(own: custom.Custom, order: dict[str, Any]) -> Iterator[checks.Find
         return checks.fill_findings(own, slots=little, whole=whole, clock=time.process_time)
     even = order["scheme"] != "classic"
     return checks.hash_findings(own, slots=order["slots"], even=even, clock=time.process_time)
+
+
+def _placed(own: custom.Custom, order: dict[str, Any]) -> dict[str, Any]:
+    members = [(str(member), int(weight)) for member, weight in order["members"]]
+    owners = custom.filled(own.function, members, slots=order["slots"])
+    return {"kind": own.code.kind.value, "golden": [], "findings": [], "owners": owners}
 
 
 def _golden(own: custom.Custom, order: dict[str, Any]) -> list[tuple[str, int]]:
@@ -89,10 +103,14 @@ def main() -> None:
     """Read the order from standard input, write the result to standard output."""
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for limit, most in ((resource.RLIMIT_CPU, CPU_SECONDS), (resource.RLIMIT_AS, _MEMORY)):
+    order = json.load(sys.stdin)
+    for limit, most in (
+        (resource.RLIMIT_CPU, order.get("cpuSeconds", CPU_SECONDS)),
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_FSIZE, FILE_BYTES),
+    ):
         with contextlib.suppress(ValueError, OSError):  # macOS bounds no address space
             resource.setrlimit(limit, (most, most))
-    order = json.load(sys.stdin)
     with answer:
         json.dump(run(order), answer)
 

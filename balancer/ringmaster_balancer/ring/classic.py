@@ -72,7 +72,9 @@ class Classic:
     slots: int = DEFAULT_SLOTS
     points: int = DEFAULT_POINTS
     probing: Literal["linear", "quadratic"] = "linear"
-    period: int = 0  # request ids after which `key_hash` repeats itself; 0: as many as slots
+    period: int = (
+        0  # 0: `key_hash` repeats itself after `slots` ids; else: count so many, it is a guess
+    )
 
     def slot_of(self) -> Callable[[bytes], int]:
         """The slot of a key, by the assignment's hash or the one chosen instead."""
@@ -111,12 +113,23 @@ class Classic:
             return scheme.by_hash64()
         reached = list(self._reached(self.key_hash))
         return scheme.Bounds(
-            space="request", size=len(reached), lasts=range(len(reached)), slots=reached
+            space="request",
+            size=len(reached),
+            lasts=range(len(reached)),
+            slots=reached,
+            counted=bool(self.period),
         )
 
     def _reached(self, key_hash: Callable[[int], int]) -> Iterator[int]:
         """The slots of the requests of one period."""
         return (key_hash(request) % self.slots for request in range(self.period or self.slots))
+
+    def hashed(self, key: bytes) -> Mapping[str, str]:
+        """The request id and what its hash makes of it, before the modulo; or the chosen hash."""
+        if self.key_hash is None:
+            return scheme.hash64_said(self.hash64(key))
+        request = number(key)
+        return scheme.request_said(request, self.key_hash(request))
 
     def pack(self) -> bytes:
         """Nothing beyond the settings."""

@@ -54,7 +54,8 @@ class Hits:
 class Comparison:
     """Shares are 0 to 1 of the key space. `moves` holds what changes hands; None is nobody.
 
-    `exact`: the two share a hash; otherwise all that follows is expected, not known. `needless` is
+    `exact`: the two share a hash whose every value is counted; otherwise all that follows is
+    expected, not known. `needless` is
     what moves between members that both rings have with the same weight.
     """
 
@@ -90,7 +91,7 @@ def compare(before: tables.Table, after: tables.Table, *, same_keys: bool = True
     common = _common_size(sides) if sides else None
     if sides is None or common is None:
         return _expected(before, shares=shares, stays=stays)
-    return _exact(sides, size=common, shares=shares, stays=stays, slots=before.slots)
+    return _overlaid(sides, size=common, shares=shares, stays=stays, slots=before.slots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class _Side:
     ids: tuple[str, ...]
     space: str
     size: int
+    counted: bool
     lasts: _Numbers
     slots: _Indices
     owners: _Indices
@@ -110,7 +112,15 @@ class _Side:
         slots = np.arange(compiled.slots) if bounds.slots is None else np.array(bounds.slots)
         lasts = _equal_lasts(compiled.slots) if bounds.lasts is None else _numbers(bounds.lasts)
         owners = _owners(compiled)
-        return cls(compiled.ids, bounds.space, bounds.size, lasts, slots, owners[slots])
+        return cls(
+            ids=compiled.ids,
+            space=bounds.space,
+            size=bounds.size,
+            counted=bounds.counted,
+            lasts=lasts,
+            slots=slots,
+            owners=owners[slots],
+        )
 
     def repeated(self, size: int) -> _Side:
         """The same over a space that is several times as large."""
@@ -122,6 +132,7 @@ class _Side:
             ids=self.ids,
             space=self.space,
             size=size,
+            counted=self.counted,
             lasts=(shifts + self.lasts[None, :]).ravel(),
             slots=np.tile(self.slots, times),
             owners=np.tile(self.owners, times),
@@ -171,7 +182,7 @@ class _Overlay:
         return np.divide(part, whole, out=np.zeros(slots), where=whole > 0)
 
 
-def _exact(
+def _overlaid(
     sides: tuple[_Side, _Side],
     *,
     size: int,
@@ -179,13 +190,13 @@ def _exact(
     stays: frozenset[str],
     slots: int,
 ) -> Comparison:
-    """Sums of whole numbers, divided once."""
+    """Sums of whole numbers, divided once; exact unless the numbers are a sample."""
     overlay = _Overlay.of(sides[0].repeated(size), sides[1].repeated(size))
     moving = [source != target for source, target in overlay.pairs]
     idle = [_needless(pair, stays) for pair in overlay.pairs]
     totals = overlay.totals()
     return Comparison(
-        exact=True,
+        exact=not any(side.counted for side in sides),
         before=shares[0],
         after=shares[1],
         moves={
@@ -253,6 +264,8 @@ def _common_size(sides: tuple[_Side, _Side]) -> int | None:
     one, other = sides
     if one.space != other.space:
         return None
+    if one.size != other.size and (one.counted or other.counted):
+        return None  # a sample does not go on as it began
     size = math.lcm(one.size, other.size)
     return size if one.size == other.size or size <= _LONGEST_PERIOD else None
 

@@ -11,13 +11,14 @@ signature:
 from __future__ import annotations
 
 import enum
+import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ringmaster_balancer import errors
-from ringmaster_balancer.ring import classic, hashing
+from ringmaster_balancer.ring import classic, hashing, scheme
 
 _REFERENCE = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)", re.ASCII)
 
@@ -114,6 +115,15 @@ def of_requests(function: Callable[[int], int], *, slots: int) -> hashing.Hash64
         return -(-(slot << 64) // slots)
 
     return guarded(hash64)
+
+
+def hashed(own: Custom, key: bytes) -> dict[str, str]:
+    """What `of_requests` computes the slot of a key from, by name, as text."""
+    request = classic.number(key)
+    try:
+        return scheme.request_said(request, operator.index(own.function(request)))
+    except Exception:  # noqa: BLE001 – it is not our code
+        return scheme.hash64_said(hashing.xxh3(key))
 
 
 def requests(own: Custom) -> Callable[[int], int]:

@@ -7,7 +7,7 @@ a table is compiled and nowhere else: a worker gets the owners.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ringmaster_balancer.ring import circle, custom, hashing, scheme
@@ -50,6 +50,10 @@ class Filled:
     def bounds(self) -> scheme.Bounds:
         """Equal parts of the hash's 64 bits."""
         return scheme.by_hash64()
+
+    def hashed(self, key: bytes) -> Mapping[str, str]:
+        """The hash whose high bits choose the slot."""
+        return scheme.hash64_said(self.hash64(key))
 
     def pack(self) -> bytes:
         """Nothing beyond the settings."""

@@ -17,7 +17,7 @@ import math
 import re
 import zlib
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +42,10 @@ class Ketama:
     owners: Sequence[int]  # of each point; empty in a process that only looks up
 
     @property
+    def _hash32(self) -> Callable[[bytes], int]:
+        return zlib.crc32 if self.flavour == "crc32" else _md5_32
+
+    @property
     def slots(self) -> int:
         """The arcs; one, without an owner, in a ring without members."""
         return max(1, len(self.points))
@@ -49,7 +53,7 @@ class Ketama:
     def slot_of(self) -> Callable[[bytes], int]:
         """The first point at or after the key's hash, from the last one on to the first."""
         points, count, find = self.points, len(self.points), bisect.bisect_left
-        hash32 = zlib.crc32 if self.flavour == "crc32" else _md5_32
+        hash32 = self._hash32
 
         def slot_of(key: bytes) -> int:
             slot = find(points, hash32(key))
@@ -89,6 +93,10 @@ class Ketama:
             ends.append(_CIRCLE - 1)
             slots.append(0)
         return scheme.Bounds(space=self.flavour, size=_CIRCLE, lasts=ends, slots=slots)
+
+    def hashed(self, key: bytes) -> Mapping[str, str]:
+        """The place on the circle."""
+        return {"hash32": f"{self._hash32(key):#010x}"}
 
     def pack(self) -> bytes:
         """The points: what a worker needs to find a slot."""

@@ -10,7 +10,7 @@ neighbour by chance and so share a lost member's keys evenly.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ringmaster_balancer.ring import circle, hashing, scheme
@@ -50,6 +50,10 @@ class Maglev:
     def bounds(self) -> scheme.Bounds:
         """Equal parts of the hash's 64 bits."""
         return scheme.by_hash64()
+
+    def hashed(self, key: bytes) -> Mapping[str, str]:
+        """The hash whose high bits choose the slot."""
+        return scheme.hash64_said(self.hash64(key))
 
     def pack(self) -> bytes:
         """Nothing beyond the settings."""

@@ -7,7 +7,7 @@ list names them can not matter.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,13 +42,14 @@ class Bounds:
 
     Two rings of one `space` hash a key to the same number. `lasts` are the parts' last numbers,
     rising, `slots` their slots; without `lasts` the space is divided into equal parts in slot
-    order.
+    order. `counted`: they are a sample, of a function whose period nobody knows.
     """
 
     space: str
     size: int
     lasts: Sequence[int] | None = None
     slots: Sequence[int] | None = None
+    counted: bool = False
 
 
 class Scheme(Protocol):
@@ -80,6 +81,9 @@ class Scheme(Protocol):
     def bounds(self) -> Bounds:
         """What `slot_of` does, as parts of the key space."""
 
+    def hashed(self, key: bytes) -> Mapping[str, str]:
+        """What the slot of a key is computed from, by name; as text, since JSON rounds integers."""
+
     def pack(self) -> bytes:
         """What `slot_of` needs in another process beyond settings and members."""
 
@@ -90,6 +94,16 @@ def by_high_bits(hash64: Callable[[bytes], int], *, slots: int) -> Callable[[byt
         shift = 64 - slots.bit_length() + 1
         return lambda key: hash64(key) >> shift
     return lambda key: (hash64(key) * slots) >> 64
+
+
+def hash64_said(value: int) -> dict[str, str]:
+    """`Scheme.hashed` of `by_high_bits`."""
+    return {"hash64": f"{value:#018x}"}
+
+
+def request_said(request: int, value: int) -> dict[str, str]:
+    """`Scheme.hashed` where a request id is hashed; hexadecimal beyond 64 bits."""
+    return {"request": str(request), "value": str(value) if value >> 64 == 0 else f"{value:#x}"}
 
 
 def by_hash64() -> Bounds:

@@ -81,12 +81,23 @@ class Table:
     def bounds(self) -> schemes.Bounds:
         """Which part of the key space each slot has; its `space` names the very hash function."""
         found = self._scheme.bounds()
-        name = self.own.code.digest if self.own else self.ring.hash
-        if self.own and self.own.code.kind is custom.Kind.FILL:
-            name = "xxh3"
-        if found.space == "request" and name in _ASSIGNMENT:
-            name = "assignment"
-        return replace(found, space=f"{found.space} {name}")
+        return replace(found, space=f"{found.space} {self._function(found.space)}")
+
+    def hashed(self, key: bytes) -> Mapping[str, str]:
+        """What the slot of a key is computed from, by name; as text, since JSON rounds integers."""
+        if self.own and self.scheme != "classic" and self.own.code.kind is custom.Kind.REQUEST:
+            return custom.hashed(self.own, key)
+        return self._scheme.hashed(key)
+
+    def _function(self, space: str) -> str:
+        """The hash function, by a name that no other one has."""
+        if self.own is None or self.own.code.kind is custom.Kind.FILL:
+            name = "xxh3" if self.own else self.ring.hash
+            return "assignment" if space == "request" and name in _ASSIGNMENT else name
+        code = self.own.code
+        name = f"{code.reference} {code.digest}"  # a file may hold several
+        modulo = code.kind is custom.Kind.REQUEST and space != "request"
+        return f"{name}/{self.slots}" if modulo else name
 
     def to_bytes(self) -> bytes:
         """The table for another process on this machine (native byte order), 2 bytes an entry."""

@@ -108,7 +108,10 @@ def _change(told: Document, preview: Preview) -> str:
 def _basis(told: Document) -> str:
     if told.get("exact"):
         return "(exact: both rings share a hash)"
-    return "(expected: the rings do not share a hash, or requests get other keys)"
+    return (
+        "(expected: the rings do not share a hash, requests get other keys, or a function of your "
+        "own was counted by a sample)"
+    )
 
 
 def _traffic(traffic: Document | None, how: str) -> str:

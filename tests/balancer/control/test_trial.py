@@ -40,7 +40,8 @@ def test_a_good_scheme_does_too():
 
 def test_the_assignments_ring_as_a_scheme_is_as_uneven_as_it_is():
     result = trial.run(order("ring", own_hashes.ASSIGNMENT, scheme="custom"))
-    assert bad(result) == {"evenness"}
+    # Its virtual servers go by a member's place in the list, so the first one's end moves all.
+    assert bad(result) == {"evenness", "moves"}
 
 
 def test_what_the_scheme_cannot_use_is_said():

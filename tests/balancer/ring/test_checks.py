@@ -106,6 +106,20 @@ def test_a_scheme_is_judged_by_shares_and_moves():
     assert judged(rendezvous) == set()
     assert judged(lambda m, n: [slot % len(m) for slot in range(n)]) == {"moves"}
     assert judged(lambda _m, n: [0] * n) == {"evenness"}
+    # Jump hash (Lamping and Veach 2014) numbers members by their place: good at the end alone.
+    assert judged(lambda m, n: [jump(hashing.mix64(slot), len(m)) for slot in range(n)]) == {
+        "moves"
+    }
+
+
+def jump(key, buckets):
+    """The paper's figure 1."""
+    chosen, following = -1, 0
+    while following < buckets:
+        chosen = following
+        key = (key * 2862933555777941757 + 1) & hashing.MASK64
+        following = int((chosen + 1) * (float(1 << 31) / float((key >> 33) + 1)))
+    return chosen
 
 
 def test_two_processes_that_differ_are_told_the_key():

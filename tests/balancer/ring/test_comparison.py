@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ringmaster_balancer import members
-from ringmaster_balancer.ring import comparison, hashing, table
+from ringmaster_balancer.ring import comparison, custom, hashing, table
 
 HASH_FAMILIES = [
     [
@@ -201,6 +201,41 @@ def test_traffic_by_slot_follows_the_slots_that_move(rings, before, after):
     told = found.traffic(comparison.Hits(300, slots, counts.astype(np.uint32)))
     assert told.moved / max(told.requests, 1) == pytest.approx(found.moved, abs=1e-4)
     assert told.needless <= told.moved + 1e-6
+
+
+def own(name, function, *, kind=custom.Kind.KEY):
+    """A function of the one file that all of them are in."""
+    code = custom.Code(reference=f"file:{name}", source="", digest="one file's", kind=kind)
+    return custom.Custom(code=code, function=function)
+
+
+def with_own(mine, *, count=3, **ring):
+    names = [(f"web-{ordinal}", 100) for ordinal in range(count)]
+    return table.compile(members.Ring(hash=mine.code.reference, **ring), names, own=mine)
+
+
+def test_two_functions_of_one_file_are_two_hashes():
+    one, other = own("one", hashing.xxh64), own("other", hashing.md5)
+    found = comparison.compare(with_own(one), with_own(other))
+    assert (found.exact, found.moved) == (False, pytest.approx(2 / 3, abs=0.02))
+    again = comparison.compare(with_own(one), with_own(own("one", hashing.xxh64), count=4))
+    assert (again.exact, again.needless) == (True, 0)
+
+
+def test_a_hash_of_requests_is_another_one_with_another_number_of_slots():
+    mine = own("f", lambda request: request * 0x9E3779B97F4A7C15 >> 7, kind=custom.Kind.REQUEST)
+    one, other = with_own(mine, slots=512), with_own(mine, slots=1_024)
+    assert not comparison.compare(one, other).exact
+    same = comparison.compare(one, with_own(mine, slots=512, count=4))
+    assert (same.exact, same.needless) == (True, 0)
+
+
+def test_classic_with_a_function_of_ones_own_is_counted_and_not_called_exact():
+    mine = own("f", lambda request: request >> 20, kind=custom.Kind.REQUEST)  # no period that short
+    one, more = with_own(mine, scheme="classic"), with_own(mine, scheme="classic", count=4)
+    assert not comparison.compare(one, more).exact
+    assert not comparison.compare(one, with_own(mine, scheme="classic", slots=600)).exact
+    assert table.same_slots(one, more)  # what was counted by slot still counts
 
 
 def test_traffic_of_one_slot_moves_with_it_or_stays():
