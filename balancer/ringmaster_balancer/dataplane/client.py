@@ -108,6 +108,7 @@ class Client(asyncio.Protocol):
         """asyncio: the other side sends no more. True keeps our side open."""
         current = self.exchange
         self.eof = True
+        self.plane.outbox.push()  # what came for it in this turn: a closed side takes no more
         if current is None:
             if not self.lingering and self.pending:
                 self.refuse(400, "The request is incomplete")  # 9112 §8
@@ -115,11 +116,9 @@ class Client(asyncio.Protocol):
         if current.tunnel and current.upstream is not None:
             if current.silenced:
                 return False  # neither side has more to say
-            self.plane.outbox.push()
             current.upstream.transport.write_eof()
         elif not current.body_done:
-            current.abandon()
-            current.respond(400, "The body is incomplete", plain=False)
+            current.refuse(400, "The body is incomplete")
         else:
             self.ending = not self.pending  # half closed: it still reads, what it asked before too
         return True
@@ -399,16 +398,14 @@ class Client(asyncio.Protocol):
             try:
                 content = decoder.feed(data)
             except chunked.ChunkError:
-                current.abandon()
-                current.respond(400, "The body's chunks are malformed", plain=False)
+                current.refuse(400, "The body's chunks are malformed")
                 return
             done = decoder.done
             rest = decoder.rest
             self.left += len(content)  # counts up from CHUNKED
             limit = current.rules.body_bytes
             if limit and self.left >= limit:
-                current.abandon()
-                current.respond(413, "The body is too large", plain=False)
+                current.refuse(413, "The body is too large")
                 return
             wire = http1.chunk(content) if content else b""
             if done:

@@ -1,9 +1,8 @@
 """One request and what becomes of it: whom it is sent to, fail-over, its end.
 
 An edge without protocol: clients and upstreams move the bytes and call this. Fail-over walks the
-candidates of the key. Before a byte of the response has gone to the client a request is tried
-again if nothing of it was handed to a transport, or if it is idempotent and all of it is kept;
-otherwise never.
+candidates of the key. Before a final head has gone to the client a request is tried again if nothing
+of it was handed to a transport, or if it is idempotent and all of it is kept; otherwise never.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ class Exchange:
         self.waiting = False  # for a member's place
         self.attempts = 0  # beyond the first
         self.renewed = False  # a dead pooled connection was replaced by a fresh one
-        self.begun = False  # something of the response has gone to the client
+        self.begun = False  # a final head has gone to the client, or one that opens a tunnel
         self.tunnel = False
         self.silenced = False  # the tunnel's server sends no more
         self.hides_not_found = False
@@ -235,9 +234,8 @@ class Exchange:
     # -- what comes back
 
     def interim(self, response: http1.Response) -> None:
-        """Relay a 1xx, 9110 §15.2; HTTP/1.0 does not know them."""
+        """Relay a 1xx, 9110 §15.2; HTTP/1.0 does not know them. It binds nobody."""
         if self.request.minor:
-            self.begun = self.begun or response.status != 100  # noqa: PLR2004 - a 100 binds nobody
             head, _ = http1.answer(response, minor=1, close=False)
             self.client.plane.outbox.write(self.client.transport, head)
 
@@ -469,6 +467,17 @@ class Exchange:
             upstream.transport.close()  # with what was sent before
         else:
             self._drop_upstream(close=True)
+
+    def refuse(self, status: int, message: str) -> None:
+        """Its sender breaks the rules in the middle of its body.
+
+        An answer in the middle of a response that runs already would be part of that one's body.
+        """
+        self.abandon()
+        if self.begun:
+            self._cut()
+        else:
+            self.respond(status, message, plain=False)
 
     def _stop_waiting(self) -> None:
         self.waiting = False

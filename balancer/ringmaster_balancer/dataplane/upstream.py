@@ -86,13 +86,13 @@ class Upstream(asyncio.Protocol):
         """asyncio: the other side sends no more. True keeps our side open."""
         exchange = self.exchange
         if exchange is not None:
+            self.plane.outbox.push()  # a closed side takes no more
             if self.mode == Mode.UNTIL_CLOSE:
                 if self.chunks:
                     self.plane.outbox.write(exchange.client.transport, http1.LAST_CHUNK)
                 exchange.finish(reusable=False)
             elif self.mode == Mode.TUNNEL and not exchange.client.eof:
                 exchange.silenced = True
-                self.plane.outbox.push()
                 exchange.client.transport.write_eof()
                 return True
         return False
