@@ -378,9 +378,13 @@ class DataPlane:
         while True:
             await asyncio.sleep(SWEEP)
             count += 1
-            self.sweep(time.monotonic())
-            if count % _TICKS == 0:
-                self.budget.tick()
+            try:
+                self.sweep(time.monotonic())
+                if count % _TICKS == 0:
+                    self.budget.tick()
+            except Exception:
+                # The next one may do better; with none, nothing would ever be overdue.
+                _log.exception("sweep failed")
 
     def sweep(self, now: float) -> None:
         """End what has waited too long; readmit members; close idle connections."""

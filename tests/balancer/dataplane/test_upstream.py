@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -263,6 +265,41 @@ def test_a_body_that_stops_short_is_cut_short(body: str) -> None:
             client.send(scripted.get())
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await client.response()
+
+    scripted.run(scenario())
+
+
+def test_an_answer_before_the_end_of_the_upload_survives_the_servers_close() -> None:
+    """9112 §9.5: it closes with our bytes unread, so that a reset follows its answer."""
+    answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
+
+    def serve(server: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(200)
+                connection.sendall(answer)
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            thread = threading.Thread(target=serve, args=(server,), daemon=True)
+            thread.start()
+            statuses = []
+            async with scripted.stand(says("")) as stand:
+                stand.install(addresses={"web-0": "127.0.0.1:%d" % server.getsockname()[1]})
+                for _ in range(20):
+                    client = await stand.connect()
+                    head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n"
+                    client.send(head + b"x" * 3_000_000)
+                    statuses.append((await client.response())[0])
+                    await client.close()
+                assert statuses == [413] * 20
+                assert stand.failures == []
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(scripted.PATIENCE)
 
     scripted.run(scenario())
 
