@@ -387,28 +387,36 @@ class Exchange:
             self.respond(502, "The server failed, and so did those after it")
 
     def _again(self) -> bool:
-        if self.kept is None or self.attempts >= self.rules.attempts or self.snapshot is None:
-            return False
-        if not self._affordable():
+        if not self._repeatable() or not self._affordable():
             return False
         self.attempts += 1
         self.renewed = False
         return self._ask_next(_monotonic())
 
+    def _repeatable(self) -> bool:
+        """Whether another member may be asked, as far as it depends on this request."""
+        if self.kept is None or self.snapshot is None:
+            return False
+        return self.attempts < self.rules.attempts
+
     def _affordable(self) -> bool:
-        """Whether the budget has another try."""
+        """Whether the budget has another try; it is spent if so."""
         plane = self.client.plane
         if plane.budget.allows(self.rules.retries):
+            plane.budget.spend()
             return True
         plane.refused_retries += 1
         return False
 
     def leave(self) -> None:
-        """Its member was found to be ill: go to the next one while nothing has come back."""
-        pool = self.pool
-        if self.begun or self.kept is None or pool is None or self.upstream is None:
+        """Its member was found to be ill: go to the next one while nothing has come back.
+
+        Without another try it stays: who answers slowly, or fell ill by mistake, answers still.
+        """
+        pool, upstream = self.pool, self.upstream
+        if self.begun or pool is None or upstream is None or upstream.pending:
             return
-        if self.upstream.pending:
+        if not (self._repeatable() and self.client.plane.budget.allows(self.rules.retries)):
             return
         self._drop_upstream(close=True)
         self.failed(pool, "unhealthy")

@@ -300,12 +300,11 @@ class DataPlane:
 
     def failed(self, pool: snapshot.Pool, reason: str) -> None:
         """Passive health: a request failed on this member."""
-        now = time.monotonic()
         outlier = self.rules.outlier
-        if pool.failed(now, outlier) and pool.identity in self.pools:
+        if pool.failed(outlier) and pool.identity in self.pools:
             out = sum(not other.sound for other in self.pools.values() if other is not pool)
             if upstreams.may_eject(out, len(self.pools), outlier):
-                pool.eject(now, outlier)
+                pool.eject(time.monotonic(), outlier)
                 self._assess()
                 if self._on_ejected is not None:
                     self._on_ejected(pool.identity.replica)
@@ -382,7 +381,7 @@ class DataPlane:
                 self.sweep(time.monotonic())
                 if count % _TICKS == 0:
                     self.budget.tick()
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged with its trace
                 # The next one may do better; with none, nothing would ever be overdue.
                 _log.exception("sweep failed")
 

@@ -289,7 +289,7 @@ def test_an_answer_before_the_end_of_the_upload_survives_the_servers_close() -> 
             thread.start()
             statuses = []
             async with scripted.stand(says("")) as stand:
-                stand.install(addresses={"web-0": "127.0.0.1:%d" % server.getsockname()[1]})
+                stand.install(addresses={"web-0": f"127.0.0.1:{server.getsockname()[1]}"})
                 for _ in range(20):
                     client = await stand.connect()
                     head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n"
