@@ -88,9 +88,8 @@ class Client(asyncio.Protocol):
         limit = plane.rules.max_connections
         if limit and len(plane.clients) > limit:
             plane.refused(self.peer, 503)
-            plane.outbox.write(
-                self.transport, responses.error(503, "Too many connections", close=True)
-            )
+            wire = responses.error(503, "Too many connections", close=True)
+            plane.outbox.write(self.transport, responses.dated(wire, plane.date))
             self._linger()
         else:
             self.deadline = _monotonic() + plane.rules.head_seconds
@@ -450,7 +449,7 @@ class Client(asyncio.Protocol):
         self.plane.refused(self.peer, status)
         bodiless = head.startswith(b"HEAD ")
         wire = responses.error(status, message, close=True, bodiless=bodiless)
-        self.plane.outbox.write(self.transport, wire)
+        self.plane.outbox.write(self.transport, responses.dated(wire, self.plane.date))
         self._linger()
 
     def end(self, *, by: float) -> None:

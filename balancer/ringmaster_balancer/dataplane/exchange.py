@@ -262,7 +262,9 @@ class Exchange:
         self.will_close = close
         codes = pool.codes
         codes[response.status] = codes.get(response.status, 0) + 1
-        return http1.answer(response, minor=request.minor, close=close, extra=pool.mark)
+        # 9110 §6.6.1: who forwards a response without a date adds one.
+        extra = pool.mark if response.dated else client.plane.date + pool.mark
+        return http1.answer(response, minor=request.minor, close=close, extra=extra)
 
     def finish(self, *, reusable: bool) -> None:
         """The response is complete."""
@@ -524,5 +526,5 @@ class Exchange:
         if plane.log is not None:
             self.bytes = len(wire) - wire.index(b"\r\n\r\n") - 4
             plane.log.ended(self, now, "complete")
-        self.client.plane.outbox.write(self.client.transport, wire)
+        plane.outbox.write(self.client.transport, responses.dated(wire, plane.date))
         self.client.finished(now, close=close)

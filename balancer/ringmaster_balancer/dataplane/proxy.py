@@ -23,6 +23,7 @@ from ringmaster_balancer.dataplane import (
     http1,
     outbox,
     recurring,
+    responses,
     snapshot,
     upstream,
     upstreams,
@@ -101,6 +102,7 @@ class DataPlane:
         self.answered = recurring.Responses()
         self._make_readers()
         self.outbox = outbox.Outbox()
+        self.date = responses.date(time.time())  # the line, for what has none; the sweep's care
         self.lab: snapshot.Pool | None = None
         self.lab_rules = replace(snapshot.DEFAULT_RULES, response_seconds=_LAB_SECONDS)
         if self.settings.lab_socket is not None:
@@ -381,6 +383,7 @@ class DataPlane:
                 self.sweep(time.monotonic())
                 if count % _TICKS == 0:
                     self.budget.tick()
+                    self.date = responses.date(time.time())
             except Exception:  # noqa: BLE001 - logged with its trace
                 # The next one may do better; with none, nothing would ever be overdue.
                 _log.exception("sweep failed")
