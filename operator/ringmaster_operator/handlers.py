@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import kopf
 import structlog
@@ -60,6 +60,8 @@ class Watch:
                 registry=table(notify, self._access),
                 settings=_settings(),
                 standalone=True,
+                # Without one kopf asks who the user is, which a container's bare number cannot say.
+                identity=cast("Any", "ringmaster-operator"),
                 clusterwide=self._scope.everywhere,
                 namespaces=() if self._scope.everywhere else self._scope.namespaces,
             )

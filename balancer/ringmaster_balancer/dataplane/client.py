@@ -88,9 +88,8 @@ class Client(asyncio.Protocol):
         limit = plane.rules.max_connections
         if limit and len(plane.clients) > limit:
             plane.refused(self.peer, 503)
-            plane.outbox.write(
-                self.transport, responses.error(503, "Too many connections", close=True)
-            )
+            wire = responses.error(503, "Too many connections", close=True)
+            plane.outbox.write(self.transport, responses.dated(wire, plane.date))
             self._linger()
         else:
             self.deadline = _monotonic() + plane.rules.head_seconds
@@ -108,6 +107,7 @@ class Client(asyncio.Protocol):
         """asyncio: the other side sends no more. True keeps our side open."""
         current = self.exchange
         self.eof = True
+        self.plane.outbox.push()  # what came for it in this turn: a closed side takes no more
         if current is None:
             if not self.lingering and self.pending:
                 self.refuse(400, "The request is incomplete")  # 9112 §8
@@ -115,11 +115,9 @@ class Client(asyncio.Protocol):
         if current.tunnel and current.upstream is not None:
             if current.silenced:
                 return False  # neither side has more to say
-            self.plane.outbox.push()
             current.upstream.transport.write_eof()
         elif not current.body_done:
-            current.abandon()
-            current.respond(400, "The body is incomplete", plain=False)
+            current.refuse(400, "The body is incomplete")
         else:
             self.ending = not self.pending  # half closed: it still reads, what it asked before too
         return True
@@ -399,16 +397,14 @@ class Client(asyncio.Protocol):
             try:
                 content = decoder.feed(data)
             except chunked.ChunkError:
-                current.abandon()
-                current.respond(400, "The body's chunks are malformed", plain=False)
+                current.refuse(400, "The body's chunks are malformed")
                 return
             done = decoder.done
             rest = decoder.rest
             self.left += len(content)  # counts up from CHUNKED
             limit = current.rules.body_bytes
             if limit and self.left >= limit:
-                current.abandon()
-                current.respond(413, "The body is too large", plain=False)
+                current.refuse(413, "The body is too large")
                 return
             wire = http1.chunk(content) if content else b""
             if done:
@@ -453,7 +449,7 @@ class Client(asyncio.Protocol):
         self.plane.refused(self.peer, status)
         bodiless = head.startswith(b"HEAD ")
         wire = responses.error(status, message, close=True, bodiless=bodiless)
-        self.plane.outbox.write(self.transport, wire)
+        self.plane.outbox.write(self.transport, responses.dated(wire, self.plane.date))
         self._linger()
 
     def end(self, *, by: float) -> None:

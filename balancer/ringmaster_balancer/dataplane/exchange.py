@@ -1,9 +1,8 @@
 """One request and what becomes of it: whom it is sent to, fail-over, its end.
 
 An edge without protocol: clients and upstreams move the bytes and call this. Fail-over walks the
-candidates of the key. Before a byte of the response has gone to the client a request is tried
-again if nothing of it was handed to a transport, or if it is idempotent and all of it is kept;
-otherwise never.
+candidates of the key. Before a final head has gone to the client a request is tried again if nothing
+of it was handed to a transport, or if it is idempotent and all of it is kept; otherwise never.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ class Exchange:
         self.waiting = False  # for a member's place
         self.attempts = 0  # beyond the first
         self.renewed = False  # a dead pooled connection was replaced by a fresh one
-        self.begun = False  # something of the response has gone to the client
+        self.begun = False  # a final head has gone to the client, or one that opens a tunnel
         self.tunnel = False
         self.silenced = False  # the tunnel's server sends no more
         self.hides_not_found = False
@@ -235,9 +234,8 @@ class Exchange:
     # -- what comes back
 
     def interim(self, response: http1.Response) -> None:
-        """Relay a 1xx, 9110 §15.2; HTTP/1.0 does not know them."""
+        """Relay a 1xx, 9110 §15.2; HTTP/1.0 does not know them. It binds nobody."""
         if self.request.minor:
-            self.begun = self.begun or response.status != 100  # noqa: PLR2004 - a 100 binds nobody
             head, _ = http1.answer(response, minor=1, close=False)
             self.client.plane.outbox.write(self.client.transport, head)
 
@@ -264,7 +262,9 @@ class Exchange:
         self.will_close = close
         codes = pool.codes
         codes[response.status] = codes.get(response.status, 0) + 1
-        return http1.answer(response, minor=request.minor, close=close, extra=pool.mark)
+        # 9110 §6.6.1: who forwards a response without a date adds one.
+        extra = pool.mark if response.dated else client.plane.date + pool.mark
+        return http1.answer(response, minor=request.minor, close=close, extra=extra)
 
     def finish(self, *, reusable: bool) -> None:
         """The response is complete."""
@@ -389,28 +389,36 @@ class Exchange:
             self.respond(502, "The server failed, and so did those after it")
 
     def _again(self) -> bool:
-        if self.kept is None or self.attempts >= self.rules.attempts or self.snapshot is None:
-            return False
-        if not self._affordable():
+        if not self._repeatable() or not self._affordable():
             return False
         self.attempts += 1
         self.renewed = False
         return self._ask_next(_monotonic())
 
+    def _repeatable(self) -> bool:
+        """Whether another member may be asked, as far as it depends on this request."""
+        if self.kept is None or self.snapshot is None:
+            return False
+        return self.attempts < self.rules.attempts
+
     def _affordable(self) -> bool:
-        """Whether the budget has another try."""
+        """Whether the budget has another try; it is spent if so."""
         plane = self.client.plane
         if plane.budget.allows(self.rules.retries):
+            plane.budget.spend()
             return True
         plane.refused_retries += 1
         return False
 
     def leave(self) -> None:
-        """Its member was found to be ill: go to the next one while nothing has come back."""
-        pool = self.pool
-        if self.begun or self.kept is None or pool is None or self.upstream is None:
+        """Its member was found to be ill: go to the next one while nothing has come back.
+
+        Without another try it stays: who answers slowly, or fell ill by mistake, answers still.
+        """
+        pool, upstream = self.pool, self.upstream
+        if self.begun or pool is None or upstream is None or upstream.pending:
             return
-        if self.upstream.pending:
+        if not (self._repeatable() and self.client.plane.budget.allows(self.rules.retries)):
             return
         self._drop_upstream(close=True)
         self.failed(pool, "unhealthy")
@@ -470,6 +478,17 @@ class Exchange:
         else:
             self._drop_upstream(close=True)
 
+    def refuse(self, status: int, message: str) -> None:
+        """Its sender breaks the rules in the middle of its body.
+
+        An answer in the middle of a response that runs already would be part of that one's body.
+        """
+        self.abandon()
+        if self.begun:
+            self._cut()
+        else:
+            self.respond(status, message, plain=False)
+
     def _stop_waiting(self) -> None:
         self.waiting = False
         self.client.plane.load.waiting.remove(self)
@@ -507,5 +526,5 @@ class Exchange:
         if plane.log is not None:
             self.bytes = len(wire) - wire.index(b"\r\n\r\n") - 4
             plane.log.ended(self, now, "complete")
-        self.client.plane.outbox.write(self.client.transport, wire)
+        plane.outbox.write(self.client.transport, responses.dated(wire, plane.date))
         self.client.finished(now, close=close)

@@ -70,7 +70,7 @@ LOOK_ALIKES: Final = frozenset(
     )
     if b"_" in spelling
 )
-RESPONSE_FIELDS: Final = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
+RESPONSE_FIELDS: Final = HOP_BY_HOP | {b"content-length", b"transfer-encoding", b"date"}
 NO_BODY: Final = frozenset({204, 304})  # 9110 §6.4.1; 1xx and HEAD besides
 
 VIA: Final = b"1.1 ringmaster"  # 9110 §7.6.3
@@ -414,13 +414,17 @@ def _without(lines: list[bytes], drop: Sequence[int]) -> list[bytes]:
 class Response:
     """What a response's head decides. `length`: bytes, CHUNKED or UNTIL_CLOSE."""
 
-    __slots__ = ("drop", "head", "keep_alive", "length", "minor", "sent", "status", "upgrade")
+    __slots__ = (
+        *("dated", "drop", "head", "keep_alive", "length"),
+        *("minor", "sent", "status", "upgrade"),
+    )
 
     def __init__(self, head: bytes, status: int) -> None:
         self.head = head
         self.status = status
         self.minor = 1
         self.keep_alive = True  # the upstream's connection can be used again
+        self.dated = False  # it says when it was made
         self.length = UNTIL_CLOSE
         self.drop: list[int] | None = None
         self.upgrade: bytes | None = None
@@ -457,6 +461,8 @@ def response(head: bytes, fields: Sequence[Field], method: bytes) -> Response:
             if not minor:  # 9112 §6.1: faulty framing
                 raise BadResponseError("a transfer coding in HTTP/1.0")
             decided.length = CHUNKED
+        elif name == b"date":
+            decided.dated = True
         else:
             decided.skip(number)
             if name == b"connection":

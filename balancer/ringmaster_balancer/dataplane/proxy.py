@@ -23,6 +23,7 @@ from ringmaster_balancer.dataplane import (
     http1,
     outbox,
     recurring,
+    responses,
     snapshot,
     upstream,
     upstreams,
@@ -101,6 +102,7 @@ class DataPlane:
         self.answered = recurring.Responses()
         self._make_readers()
         self.outbox = outbox.Outbox()
+        self.date = responses.date(time.time())  # the line, for what has none; the sweep's care
         self.lab: snapshot.Pool | None = None
         self.lab_rules = replace(snapshot.DEFAULT_RULES, response_seconds=_LAB_SECONDS)
         if self.settings.lab_socket is not None:
@@ -300,12 +302,11 @@ class DataPlane:
 
     def failed(self, pool: snapshot.Pool, reason: str) -> None:
         """Passive health: a request failed on this member."""
-        now = time.monotonic()
         outlier = self.rules.outlier
-        if pool.failed(now, outlier) and pool.identity in self.pools:
+        if pool.failed(outlier) and pool.identity in self.pools:
             out = sum(not other.sound for other in self.pools.values() if other is not pool)
             if upstreams.may_eject(out, len(self.pools), outlier):
-                pool.eject(now, outlier)
+                pool.eject(time.monotonic(), outlier)
                 self._assess()
                 if self._on_ejected is not None:
                     self._on_ejected(pool.identity.replica)
@@ -378,9 +379,14 @@ class DataPlane:
         while True:
             await asyncio.sleep(SWEEP)
             count += 1
-            self.sweep(time.monotonic())
-            if count % _TICKS == 0:
-                self.budget.tick()
+            try:
+                self.sweep(time.monotonic())
+                if count % _TICKS == 0:
+                    self.budget.tick()
+                    self.date = responses.date(time.time())
+            except Exception:  # noqa: BLE001 - logged with its trace
+                # The next one may do better; with none, nothing would ever be overdue.
+                _log.exception("sweep failed")
 
     def sweep(self, now: float) -> None:
         """End what has waited too long; readmit members; close idle connections."""

@@ -5,6 +5,7 @@ Law: pure; the bytes of an answer, built once for each text.
 
 from __future__ import annotations
 
+import email.utils
 import functools
 import http
 import json
@@ -36,6 +37,17 @@ def options(methods: Iterable[bytes], *, close: bool) -> bytes:
     allow = b", ".join(sorted(methods))
     end = b"Connection: close\r\n" if close else b""
     return b"HTTP/1.1 204 No Content\r\nAllow: " + allow + b"\r\n" + end + b"\r\n"
+
+
+def date(now: float) -> bytes:
+    """The line that says when a response was made, 9110 §6.6.1, §5.6.7; `now`: Unix time."""
+    return f"Date: {email.utils.formatdate(now, usegmt=True)}\r\n".encode()
+
+
+def dated(wire: bytes, line: bytes) -> bytes:
+    """The response with that line first in its head."""
+    at = wire.index(b"\r\n") + 2
+    return b"".join((wire[:at], line, wire[at:]))
 
 
 def no_endpoint(target: bytes) -> str:

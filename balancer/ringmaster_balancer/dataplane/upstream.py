@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ _monotonic = time.monotonic
 _INTERIM = 200  # statuses below are interim, 9110 §15.2
 _SWITCHING = 101
 _NOT_FOUND = 404
+_LAST_READS = 16  # together as much as a receive buffer commonly holds
+_LAST_BYTES = 65_536
 _COALESCE = 16_384  # bytes of body that are cheaper copied behind their head than sent apart
 
 
@@ -79,20 +82,40 @@ class Upstream(asyncio.Protocol):
         if exchange is None:
             self.pool.lost(self)
             return
+        if exc is not None and self.mode != Mode.TUNNEL:
+            self._last_words()
+            self.pool.lost(self)  # the response may have been whole
+            exchange = self.exchange
         self.exchange = None
-        exchange.upstream_lost(self, exc)
+        if exchange is not None:
+            exchange.upstream_lost(self, exc)
+
+    def _last_words(self) -> None:
+        """What a server said before it closed on a body that we were still sending (9112 §9.5).
+
+        Its reset fails our write, and the transport closes with the answer unread in its socket.
+        """
+        sock = self.transport.get_extra_info("socket")
+        for _ in range(_LAST_READS):
+            try:
+                data = os.read(sock.fileno(), _LAST_BYTES)
+            except OSError:
+                return
+            if not data or self.exchange is None:
+                return
+            self.data_received(data)
 
     def eof_received(self) -> bool:
         """asyncio: the other side sends no more. True keeps our side open."""
         exchange = self.exchange
         if exchange is not None:
+            self.plane.outbox.push()  # a closed side takes no more
             if self.mode == Mode.UNTIL_CLOSE:
                 if self.chunks:
                     self.plane.outbox.write(exchange.client.transport, http1.LAST_CHUNK)
                 exchange.finish(reusable=False)
             elif self.mode == Mode.TUNNEL and not exchange.client.eof:
                 exchange.silenced = True
-                self.plane.outbox.push()
                 exchange.client.transport.write_eof()
                 return True
         return False

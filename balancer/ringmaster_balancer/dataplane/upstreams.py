@@ -242,12 +242,12 @@ class Pool(Generic[C]):
         if self.ejections and not self.ejected_until and now >= self.probation:
             self.ejections = 0
 
-    def failed(self, now: float, outlier: members.Outlier) -> bool:
+    def failed(self, outlier: members.Outlier) -> bool:
         """A connect, or the wait for a response, failed. True if it is to be ejected for that."""
         self.failures += 1
         self.consecutive += 1
         limit = outlier.consecutive_failures
-        return bool(limit) and self.consecutive >= limit and not self.ejected_until and now >= 0
+        return bool(limit) and self.consecutive >= limit and not self.ejected_until
 
     def eject(self, now: float, outlier: members.Outlier) -> None:
         """Pass it over: for `eject_seconds`, doubling each time up to the maximum."""
@@ -302,11 +302,12 @@ class Budget:
         self.window.append((self.requests, self.retries))
 
     def allows(self, retries: members.Retries) -> bool:
-        """Whether one more retry is within the bounds; counts it if so."""
+        """Whether one more retry is within the bounds; `spend` counts it."""
         requests, spent = self.window[0]
         share = (self.requests - requests) * retries.budget_percent / 100
         floor = retries.budget_minimum * len(self.window)
-        if self.retries - spent >= max(math.ceil(share), floor):
-            return False
+        return self.retries - spent < max(math.ceil(share), floor)
+
+    def spend(self) -> None:
+        """A retry is made."""
         self.retries += 1
-        return True

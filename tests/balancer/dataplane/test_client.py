@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import socket
 
 import pytest
 import scripted
@@ -323,6 +325,40 @@ def test_an_early_response_ends_the_connection_after_it() -> None:
     scripted.run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("framing", "then"),
+    [
+        pytest.param("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "zz\r\n", id="a bad chunk"),
+        pytest.param("Transfer-Encoding: chunked\r\n\r\n", "b\r\n12345678901\r\n", id="too much"),
+        pytest.param("Content-Length: 10\r\n\r\nabc", None, id="an early end"),
+    ],
+)
+def test_no_second_response_is_written_into_one_that_runs(framing: str, then: str | None) -> None:
+    """9112 §9.2: inside the first one's length it would be taken for its body."""
+
+    async def early(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\nhalf")
+        await peer.rest()
+
+    async def scenario() -> None:
+        async with scripted.stand(early, rules={"limits": {"bodyBytes": 10}}) as stand:
+            client = await stand.connect()
+            client.send(f"POST / HTTP/1.1\r\nHost: h\r\n{framing}".encode())
+            await client.until(b"half")
+            if then is None:
+                client.writer.write_eof()
+            else:
+                client.send(then.encode())
+            with pytest.raises(ConnectionError):
+                await client.rest()
+            await scripted.eventually(lambda: not stand.plane.clients)
+            assert stand.plane.cuts == 1
+            assert stand.plane.in_flight() == {"web-0-r": 0}
+
+    scripted.run(scenario())
+
+
 def test_a_body_beyond_the_limit_is_413() -> None:
     async def scenario() -> None:
         rules = {"limits": {"bodyBytes": 10}}
@@ -379,6 +415,32 @@ def test_a_client_that_sends_no_more_still_gets_its_response() -> None:
             for _ in range(3):
                 assert (await client.response())[0] == 200
             assert await client.rest() == b""
+
+    scripted.run(scenario())
+
+
+def test_a_response_that_comes_together_with_the_clients_end_arrives() -> None:
+    """Both are found in one turn of the loop; the transport closes at the end of the second."""
+    asked: list[scripted.Peer] = []
+
+    async def holds(peer: scripted.Peer) -> None:
+        await peer.head()
+        asked.append(peer)
+        await peer.rest()
+
+    async def scenario() -> None:
+        for _ in range(5):
+            asked.clear()
+            async with scripted.stand(holds) as stand:
+                with socket.create_connection(("127.0.0.1", stand.port)) as client:
+                    client.sendall(scripted.get())
+                    await scripted.eventually(lambda: bool(asked))
+                    # Past the loop's back, so that one poll finds both.
+                    os.write(asked[0].writer.get_extra_info("socket").fileno(), scripted.OK)
+                    client.shutdown(socket.SHUT_WR)
+                    await scripted.eventually(lambda plane=stand.plane: not plane.clients)
+                    client.settimeout(scripted.PATIENCE)
+                    assert scripted.undated(client.recv(1000)) == scripted.OK
 
     scripted.run(scenario())
 

@@ -256,6 +256,32 @@ def test_requests_that_wait_on_a_member_found_ill_move_on_at_once() -> None:
     scripted.run(scenario())
 
 
+@pytest.mark.parametrize("retries", [{"attempts": 0}, {"budgetPercent": 0, "budgetMinimum": 0}])
+def test_a_request_that_may_go_nowhere_else_stays_with_a_member_found_ill(
+    retries: dict[str, int],
+) -> None:
+    asked, well = asyncio.Event(), asyncio.Event()
+
+    async def slow(peer: scripted.Peer) -> None:
+        await peer.head()
+        asked.set()
+        await well.wait()
+        peer.send(scripted.OK)
+        await peer.head()
+
+    async def scenario() -> None:
+        async with scripted.stand(slow, slow, rules={"retries": retries}) as stand:
+            client = await stand.connect()
+            client.send(scripted.get(key=stand.key_of("web-0")))
+            await asked.wait()
+            stand.plane.set_health({"web-0-r": False})
+            well.set()
+            assert (await client.response())[0] == 200
+            assert stand.failures == []
+
+    scripted.run(scenario())
+
+
 def test_a_pooled_connection_that_the_server_closed_is_replaced_without_blame() -> None:
     async def one_each(peer: scripted.Peer) -> None:
         await peer.head()

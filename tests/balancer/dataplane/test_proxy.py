@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from array import array
 from pathlib import Path
 
@@ -453,5 +454,26 @@ def test_ipv6_clients_and_members_work() -> None:
             assert (await client.response())[0] == 200
             assert b"X-Forwarded-For: ::1\r\n" in stand.upstreams["web-0"].received
         sock.close()
+
+    scripted.run(scenario())
+
+
+def test_a_sweep_that_fails_is_not_the_last_one() -> None:
+    """Or no deadline would ever pass again."""
+
+    def fails(_replica: str) -> None:
+        raise RuntimeError
+
+    async def scenario() -> None:
+        rules = {"timeouts": {"idleSeconds": 0.3}, "outlier": {"ejectSeconds": 0.01}}
+        async with scripted.stand(scripted.answering(), rules=rules) as stand:
+            stand.plane._on_recovered = fails
+            (pool,) = stand.plane.pools.values()
+            pool.eject(time.monotonic(), stand.plane.rules.outlier)
+            client = await stand.connect()
+            await scripted.eventually(lambda: not pool.ejected_until)
+            client.send(scripted.get())
+            assert (await client.response())[0] == 200
+            assert await client.rest() == b""  # its idle time is over
 
     scripted.run(scenario())

@@ -28,3 +28,15 @@ def test_a_path_can_not_break_out_of_the_message() -> None:
     assert json.loads(body)["message"] == (
         "<Error> '/a\"\\<b>' endpoint does not exist in server replicas"
     )
+
+
+def test_a_date_is_in_the_one_form_there_is_and_first_in_the_head() -> None:
+    """9110 §5.6.7: IMF-fixdate."""
+    line = responses.date(784111777.9)
+    assert line == b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+    wire = responses.error(404, "gone")
+    assert responses.dated(wire, line).split(b"\r\n")[:2] == [
+        b"HTTP/1.1 404 Not Found",
+        line.rstrip(),
+    ]
+    assert responses.dated(wire, line).replace(line, b"") == wire

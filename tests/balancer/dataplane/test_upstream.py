@@ -6,7 +6,11 @@ Sections are of RFC 9110 and RFC 9112.
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import itertools
+import socket
+import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -107,7 +111,7 @@ def test_a_response_is_relayed_as_it_came_but_for_what_is_the_connections_own(
 ) -> None:
     async def scenario() -> None:
         got, used = await relayed(response)
-        assert got == [(expected or response).encode()] * 2
+        assert [scripted.undated(raw) for raw in got] == [(expected or response).encode()] * 2
         assert used == connections
 
     scripted.run(scenario())
@@ -139,8 +143,46 @@ def test_a_response_to_head_ends_at_its_head(fields: str) -> None:
     async def scenario() -> None:
         response = f"HTTP/1.1 200 OK\r\n{fields}\r\n"
         got, used = await relayed(response, request=b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert got == [response.encode()] * 2
+        assert [scripted.undated(raw) for raw in got] == [response.encode()] * 2
         assert used == 1
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 2\r\n\r\nok", "\r\nok"])
+def test_a_date_of_the_servers_own_is_left_alone(length: str) -> None:
+    """9110 §6.6.1; time and again, since heads that recur are remembered."""
+
+    async def scenario() -> None:
+        close = length.startswith("\r\n")
+        date = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        async with scripted.stand(says(f"HTTP/1.1 200 OK\r\n{date}{length}", close=close)) as stand:
+            for _ in range(4):
+                client = await stand.connect()
+                client.send(scripted.get())
+                head = await client.head()
+                assert head.count(b"Date: ") == 1
+                assert date.encode() in head
+                await client.close()
+
+    scripted.run(scenario())
+
+
+def test_a_response_without_a_date_gets_the_time_of_ours() -> None:
+    """9110 §6.6.1: each time it is forwarded, from memory or not."""
+
+    async def scenario() -> None:
+        async with scripted.stand(says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) as stand:
+            client = await stand.connect()
+            for _ in range(4):
+                client.send(scripted.get())
+                _, fields, _ = await client.response()
+                sent = email.utils.parsedate_to_datetime(fields["date"]).timestamp()
+                assert abs(time.time() - sent) < 3
+            stand.plane.date = b"Date: then\r\n"
+            client.send(scripted.get())
+            assert (await client.response())[1]["date"] == "then"
+            await scripted.eventually(lambda: stand.plane.date != b"Date: then\r\n")
 
     scripted.run(scenario())
 
@@ -151,7 +193,9 @@ def test_a_body_that_ends_with_its_connection_becomes_chunks() -> None:
     async def scenario() -> None:
         got, used = await relayed("HTTP/1.1 200 OK\r\nA: b\r\n\r\nall of it", close=True)
         assert all(
-            raw.startswith(b"HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n")
+            scripted.undated(raw).startswith(
+                b"HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
             and raw.endswith(b"0\r\n\r\n")
             for raw in got
         )
@@ -171,7 +215,8 @@ def test_http_1_0_gets_a_body_without_length_up_to_the_close(response: str) -> N
         async with scripted.stand(says(response, close="chunked" not in response)) as stand:
             client = await stand.connect()
             client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-            assert await client.rest() == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nab"
+            got = scripted.undated(await client.rest())
+            assert got == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nab"
 
     scripted.run(scenario())
 
@@ -374,6 +419,41 @@ def test_an_interim_response_carries_no_framing() -> None:
             for _ in range(2):
                 assert await client.head() == b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"
             assert (await client.response())[2] == b"ok"
+
+    scripted.run(scenario())
+
+
+def test_an_answer_before_the_end_of_the_upload_survives_the_servers_close() -> None:
+    """9112 §9.5: it closes with our bytes unread, so that a reset follows its answer."""
+    answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
+
+    def serve(server: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(200)
+                connection.sendall(answer)
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            thread = threading.Thread(target=serve, args=(server,), daemon=True)
+            thread.start()
+            statuses = []
+            async with scripted.stand(says("")) as stand:
+                stand.install(addresses={"web-0": f"127.0.0.1:{server.getsockname()[1]}"})
+                for _ in range(20):
+                    client = await stand.connect()
+                    head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n"
+                    client.send(head + b"x" * 3_000_000)
+                    statuses.append((await client.response())[0])
+                    await client.close()
+                assert statuses == [413] * 20
+                assert stand.failures == []
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(scripted.PATIENCE)
 
     scripted.run(scenario())
 

@@ -61,10 +61,10 @@ def test_a_lost_connection_is_forgotten() -> None:
 
 def test_ejection_takes_failures_in_a_row_and_lasts_longer_each_time() -> None:
     it = pool()
-    assert not it.failed(1.0, OUTLIER)
+    assert not it.failed(OUTLIER)
     it.succeeded(1.0)
-    assert not it.failed(1.0, OUTLIER)
-    assert it.failed(1.0, OUTLIER)
+    assert not it.failed(OUTLIER)
+    assert it.failed(OUTLIER)
     for start, seconds in ((10.0, 1.0), (20.0, 2.0), (30.0, 3.0), (40.0, 3.0)):
         it.eject(start, OUTLIER)
         assert not it.open
@@ -175,7 +175,7 @@ def test_a_warming_member_gets_its_slots_at_an_even_pace() -> None:
 
 def test_zero_failures_switch_ejection_off() -> None:
     it = pool()
-    assert not any(it.failed(1.0, members.Outlier(consecutive_failures=0)) for _ in range(99))
+    assert not any(it.failed(members.Outlier(consecutive_failures=0)) for _ in range(99))
 
 
 def test_no_more_than_the_share_is_ejected() -> None:
@@ -185,12 +185,20 @@ def test_no_more_than_the_share_is_ejected() -> None:
     assert not upstreams.may_eject(0, 1, OUTLIER)
 
 
+def _spends(budget: upstreams.Budget, retries: members.Retries) -> bool:
+    allowed = budget.allows(retries)
+    assert budget.allows(retries) == allowed  # to look costs nothing
+    if allowed:
+        budget.spend()
+    return allowed
+
+
 def test_few_retries_are_always_allowed_and_many_are_a_share() -> None:
     budget = upstreams.Budget.new()
     retries = members.Retries(budget_percent=20, budget_minimum=3)
-    assert [budget.allows(retries) for _ in range(4)] == [True, True, True, False]
+    assert [_spends(budget, retries) for _ in range(4)] == [True, True, True, False]
     budget.requests += 100
-    assert sum(budget.allows(retries) for _ in range(100)) == 17  # 20 in all
+    assert sum(_spends(budget, retries) for _ in range(100)) == 17  # 20 in all
     for _ in range(10):
         budget.tick()
-    assert sum(budget.allows(retries) for _ in range(100)) == 30  # 3 a second, for 10 s
+    assert sum(_spends(budget, retries) for _ in range(100)) == 30  # 3 a second, for 10 s
