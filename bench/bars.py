@@ -54,7 +54,15 @@ class Bar:
 
 def judge(run: results.Run) -> list[Bar]:
     """Those for which there are figures."""
-    return [*_ratios(run), *_throughput(run), *_members(run), *_memory(run), *_stalls(run)]
+    return [
+        *_ratios(run),
+        *_throughput(run),
+        *_members(run),
+        *_memory(run),
+        *_stalls(run),
+        *_recoveries(run),
+        *_faultless(run),
+    ]
 
 
 def _most(what: str, bar: float, ratios: list[float]) -> Bar:
@@ -102,3 +110,28 @@ def _stalls(run: results.Run) -> Iterator[Bar]:
     if OURS.name in run.stalls:
         what = f"p99 of the others among {stalled.STALLED:,} stalled clients, × without them"
         yield _most(what, 1.5, stalled.ratios(run.stalls[OURS.name]))
+
+
+def _recoveries(run: results.Run) -> Iterator[Bar]:
+    for what, bar, seconds in (
+        (
+            "s from a kill -9 to the exit from the ring",
+            0.3,
+            [r.out_of_ring for r in run.recoveries],
+        ),
+        (
+            "s from a kill -9 to its replacement in the ring",
+            2.0,
+            [r.replaced for r in run.recoveries],
+        ),
+    ):
+        if seconds:
+            yield _most(what, bar, seconds)
+
+
+def _faultless(run: results.Run) -> Iterator[Bar]:
+    """A ratio of a contestant whose requests failed is worth nothing."""
+    ours = [r for r in run.results if r.contestant.proxy == OURS.proxy]
+    if ours:
+        failed = sum(each.errors for result in ours for each in result.rounds)
+        yield Bar("our requests that failed, in all rounds", "0", str(failed), failed == 0)
