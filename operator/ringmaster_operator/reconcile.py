@@ -187,7 +187,9 @@ class Reconciler:
         key = (owner.namespace, owner.name)
         keeper = self._keepers.get(key)
         if keeper is not None and keeper.owner != owner:
-            keeper.withdraw()  # deleted and made anew: balancers hold on to the earlier one's ring
+            self._withdraw(
+                keeper
+            )  # deleted and made anew: balancers hold on to the earlier one's ring
             keeper = None
         if keeper is None:
             keeper = ringkeeper.RingKeeper(owner, self._announcer, epoch=self._epoch)
@@ -223,15 +225,20 @@ class Reconciler:
 
     def _finish(self, keeper: ringkeeper.RingKeeper) -> None:
         """Nothing is left of a deleted ServerSet but its ring and its record."""
-        keeper.withdraw()
+        self._withdraw(keeper)
         self._records.forget(keeper.owner)
         self._keepers.pop((keeper.owner.namespace, keeper.owner.name), None)
+
+    def _withdraw(self, keeper: ringkeeper.RingKeeper) -> None:
+        if left := keeper.withdraw(now=self._clock()):
+            name = f"{keeper.owner.namespace}/{keeper.owner.name}"
+            self._log.warning("ring-left-behind", serverset=name, why=left)
 
     def _end(self, namespace: str, name: str) -> None:
         """The ServerSet is gone: end its ring, if this operator knew it."""
         keeper = self._keepers.get((namespace, name))
         if keeper is not None:
-            keeper.withdraw()
+            self._withdraw(keeper)
             del self._keepers[namespace, name]
 
     def _refuse(self, document: dict[str, Any], error: errors.SpecInvalidError) -> None:

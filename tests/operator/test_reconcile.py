@@ -84,6 +84,35 @@ def test_nothing_is_removed_before_every_live_balancer_has_let_go() -> None:
     assert world.condition("Ready")[0] == "True"
 
 
+def test_nothing_is_removed_while_a_live_balancer_does_not_say_what_it_holds() -> None:
+    world = World(replicas=3, balancers=2)
+    world.run(5.0)
+    world.announcer.balancers[1].mute = True
+    world.edit(replicas=2)
+    texts = world.run(90.0)
+    assert effects(world, "remove") == []
+    assert "a balancer does not say what it holds (http://b1:5001: 401)" in texts[-1]
+    assert world.condition("BalancerSynced") == ("False", "PushFailed")
+    world.announcer.balancers[1].mute = False
+    world.run(12.0)
+    assert len(effects(world, "remove")) == 1
+
+
+def test_a_silent_balancer_delays_the_deletion_of_a_set_but_not_for_ever(world: World) -> None:
+    world.announcer.on_push = lambda _document: None
+    world.runtime.on_remove = lambda _replica: None  # the one case in which the ring has no say
+    world.announcer.balancers[0].mute = True
+    world.records.delete(*simulation.KEY)
+    world.run(59.0)
+    assert effects(world, "remove") == []
+    world.run(3.0)
+    assert len(effects(world, "remove")) == 3
+    assert "BalancerSilent" in world.records.reasons()
+    assert not world.gone  # its ring is still to be ended
+    world.run(65.0)
+    assert world.gone
+
+
 def test_a_dead_balancer_holds_nothing_up(world: World) -> None:
     world.announcer.die(0)
     world.edit(replicas=2)
