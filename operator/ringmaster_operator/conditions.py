@@ -12,6 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 
+# The types that the operator writes, in this order; all others are somebody else's.
+OURS = ("Ready", "Available", "Progressing", "ReplicaFailure", "BalancerSynced")
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """A condition without its bookkeeping; `reason` is a CamelCase word."""
