@@ -319,12 +319,62 @@ def test_a_template_that_the_runtime_cannot_honour_is_refused_and_the_ring_stays
     world: World,
 ) -> None:
     world.runtime.faults = [errors.Fault("spec.template.spec.volumes", "not supported")]
-    assert world.operator.reconcile(*simulation.KEY) == reconcile.Result(requeue_after=None)
+    world.step()
     assert world.condition("Ready") == ("False", "InvalidSpec")
+    assert world.condition("Available")[0] == "True"
     assert len(world.ring()) == 3
     written = len(world.effects.log)
     world.operator.reconcile(*simulation.KEY)
     assert len(world.effects.log) == written
+    assert world.records.reasons() == ["InvalidSpec"]
+    world.records.delete(*simulation.KEY)
+    world.run(3.0)
+    assert world.gone
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_while_a_spec_is_refused_what_was_asked_for_before_is_kept_alive(
+    world: World, restarted: bool
+) -> None:
+    world.edit(replicas=-1, ring={"scheme": "round"})
+    if restarted:
+        world.restart()
+    world.step()
+    dead = world.ring()[1]
+    world.runtime.kill(dead)
+    world.run(5.0)
+    assert len(world.ring()) == 3
+    assert dead not in world.ring()
+    assert any(name.startswith("emergency-web-1-") for name in world.ring())
+    assert world.condition("Ready") == ("False", "InvalidSpec")
+    generation = world.records.documents[simulation.KEY]["metadata"]["generation"]
+    assert world.status["observedGeneration"] == generation
+    assert world.records.reasons().count("InvalidSpec") == 1
+    pushes = world.announcer.balancers[0].pushes
+    world.run(30.0)
+    assert world.announcer.balancers[0].pushes > pushes
+    world.edit(replicas=2, ring={"scheme": "hrw"})
+    world.run(5.0)
+    assert len(world.ring()) == 2
+    assert world.condition("Ready")[0] == "True"
+
+
+def test_a_set_whose_spec_was_never_good_says_so_under_every_condition() -> None:
+    world = World(replicas=3)
+    world.edit(replicas=3, template={})
+    world.looked = False
+    assert world.operator.reconcile(*simulation.KEY) == reconcile.Result(requeue_after=None)
+    assert world.condition("Ready") == ("False", "InvalidSpec")
+    for kind in ("Available", "Progressing", "ReplicaFailure", "BalancerSynced"):
+        assert world.condition(kind) == ("Unknown", "InvalidSpec")
+    assert world.status["observedGeneration"] == 2
+    world.edit(**simulation.document(3)["spec"])
+    world.run(5.0)
+    assert world.condition("Ready")[0] == "True"
+
+
+def test_a_set_that_is_deleted_with_a_wrong_spec_goes_all_the_same(world: World) -> None:
+    world.edit(replicas=-1)
     world.records.delete(*simulation.KEY)
     world.run(3.0)
     assert world.gone
