@@ -90,9 +90,10 @@ class Lab:
                     self._refuse_names(wish)
                 return fresh
 
-            fresh = await self._update(namespace, name, change, wakeup)
+            deadline = asyncio.get_running_loop().time() + self._seconds
+            fresh = await self._update(namespace, name, change, wakeup, deadline)
             goal = _Goal(wish, count=fresh["spec"]["replicas"], reached=reached, more=more)
-            return await self._outcome(namespace, name, goal, wakeup)
+            return await self._outcome(namespace, name, goal, wakeup, deadline)
         except lab.LabError as error:
             return web.json_response(lab.failure(str(error)), status=400)
         except errors.NotFoundError:
@@ -108,10 +109,10 @@ class Lab:
         name: str,
         change: Callable[[Document], Document],
         wakeup: wakeups.Wakeup,
+        deadline: float,
     ) -> Document:
         """Make the change; a name whose last bearer is about to be gone is waited for."""
         now = asyncio.get_running_loop().time
-        deadline = now() + self._seconds
         while True:
             try:
                 return await asyncio.to_thread(self._sets.update, namespace, name, change)
@@ -127,11 +128,10 @@ class Lab:
                 raise lab.LabError(f"Hostname '{name}' is {fault}")
 
     async def _outcome(
-        self, namespace: str, name: str, goal: _Goal, wakeup: wakeups.Wakeup
+        self, namespace: str, name: str, goal: _Goal, wakeup: wakeups.Wakeup, deadline: float
     ) -> web.Response:
         """Wait for the goal."""
         now = asyncio.get_running_loop().time
-        deadline = now() + self._seconds
         while True:
             document, seen = await self._look(namespace, name)
             if document is None:
