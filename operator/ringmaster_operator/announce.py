@@ -158,9 +158,13 @@ class HttpAnnouncer:
         held = self._ask("GET", url)
         if pushed.status != requests.codes.ok:
             refused = str(pushed.body.get("reason", ""))
-            return replace(_view(url, held), live=True, message=_said(pushed), refused=refused)
+            known = _tells(held)
+            view = replace(_view(url, held), live=True, known=known)
+            return replace(view, message=_said(pushed), refused=refused)
         view = _view(url, pushed)
-        return replace(view, members=_members(held.body), source=str(held.body.get("source", "")))
+        source = str(held.body.get("source", ""))
+        known = _tells(held)
+        return replace(view, members=_members(held.body), source=source, known=known)
 
     def _judge(self, url: str, change: dict[str, Any], *, uid: str) -> observed.Judgement | None:
         answer = self._ask("POST", f"{url}/plan", change)
@@ -253,7 +257,8 @@ def _ours(view: observed.BalancerView, key: observed.Owner) -> observed.Balancer
 
 def _view(url: str, answer: _Answer) -> observed.BalancerView:
     if answer.status != requests.codes.ok:
-        return observed.BalancerView(url=url, live=bool(answer.status), message=_said(answer))
+        live = bool(answer.status)
+        return observed.BalancerView(url=url, live=live, known=not live, message=_said(answer))
     body = answer.body
     return observed.BalancerView(
         url=url,
@@ -265,6 +270,7 @@ def _view(url: str, answer: _Answer) -> observed.BalancerView:
         checksum=str(body.get("checksum", "")),
         source=str(body.get("source", "")),
         members=_members(body),
+        known=_tells(answer),
         holder=str(body.get("uid", "")),
     )
 
@@ -284,6 +290,11 @@ def _judgement(url: str, body: dict[str, Any]) -> observed.Judgement:
 def _confirmed(body: dict[str, Any]) -> bool:
     """Whether every worker of the balancer serves what it holds; the answer to a push says so."""
     return body.get("confirmed", True) is not False
+
+
+def _tells(answer: _Answer) -> bool:
+    """Whether a live balancer says what it holds. What is no such document may be anybody's."""
+    return answer.status == requests.codes.ok and isinstance(answer.body.get("members"), list)
 
 
 def _members(body: dict[str, Any]) -> dict[str, observed.HeldMember]:

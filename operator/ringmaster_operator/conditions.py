@@ -11,13 +11,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+# The types that the operator writes, in this order; all others are somebody else's.
+OURS = ("Ready", "Available", "Progressing", "ReplicaFailure", "BalancerSynced")
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A condition without its bookkeeping; `reason` is a CamelCase word."""
+    """A condition without its bookkeeping; `reason` is a CamelCase word.
+
+    `status` None: nobody knows.
+    """
 
     type: str
-    status: bool
+    status: bool | None
     reason: str
     message: str
 
@@ -38,7 +44,7 @@ def merged(
 def _condition(
     fact: Fact, old: dict[str, Any] | None, generation: int, now: float
 ) -> dict[str, Any]:
-    status = "True" if fact.status else "False"
+    status = {True: "True", False: "False", None: "Unknown"}[fact.status]
     stays = old is not None and old["status"] == status
     return {
         "type": fact.type,

@@ -103,10 +103,17 @@ class Loop:
         if isinstance(about, observed.Owner):
             self.enqueue(about.namespace, about.name)
             return
+        try:
+            owners = self._owners()
+        except errors.FencedError as error:
+            self._fenced(error)
+            return
+        except errors.RetryLater as error:
+            # It is a runtime's thread that calls, and must live: the next pass looks at all.
+            self._log.warning("hint-lost", why=str(error))
+            return
         self._add(
-            (owner.namespace, owner.name)
-            for owner in self._owners()
-            if about is None or owner.uid == about
+            (owner.namespace, owner.name) for owner in owners if about is None or owner.uid == about
         )
 
     def full_pass(self) -> None:

@@ -80,6 +80,17 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """A spec that was found good, without its template, which is that of `revision`.
+
+    Wishes (`names`, `scaleDown`) are left out: they are done once.
+    """
+
+    spec: dict[str, Any]
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Everything that is remembered of one ServerSet. `Memory()` is that of a new one."""
 
@@ -90,6 +101,7 @@ class Memory:
     drains: dict[str, Drain] = field(default_factory=dict)
     proven: tuple[str, ...] = ()  # uids of replicas that have been ready once
     members: tuple[Member, ...] = ()
+    accepted: Accepted | None = None  # the spec acted on last; None: none was accepted yet
     ring: dict[str, Any] | None = None  # `spec.ring` of the membership as it was last decided
     revisions: tuple[Revision, ...] = ()
     current: str = ""  # revision of the last complete rollout
@@ -114,6 +126,8 @@ class Memory:
             Revision(**_known(Revision, r)) for r in raw.get("revisions", ())
         )
         values["progress"] = Progress(**_known(Progress, raw.get("progress", {})))
+        if known := raw.get("accepted"):
+            values["accepted"] = Accepted(**_known(Accepted, known))
         reason, message = raw.get("failure", ("", ""))
         values["failure"] = (reason, message)
         return cls(**values)

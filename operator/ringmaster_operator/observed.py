@@ -102,7 +102,8 @@ class HeldMember:
 class BalancerView:
     """One balancer that was found. It is *live* if it answered within 5 s.
 
-    `members` is by display name; `holder` is the UID of the ServerSet whose ring it holds, if that
+    `members` is by display name, and means something only if it is `known`: one that lives but
+    refuses to tell (401, 500) may hold anything as active. `holder` is the UID of the ServerSet whose ring it holds, if that
     is another one of the same name: nothing of ours is there then.
     """
 
@@ -116,6 +117,7 @@ class BalancerView:
     members: dict[str, HeldMember] = field(default_factory=dict)
     message: str = ""
     holder: str = ""
+    known: bool = True
     refused: str = ""  # why it did not take the last push: a CamelCase word
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib import parse
+
+import structlog
 
 from ringmaster_operator import readiness
 
@@ -59,6 +63,7 @@ class Prober:
         self._clock = clock
         self._states: dict[str, readiness.Readiness] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._log = structlog.get_logger()
 
     def add(self, target: Target, state: readiness.Readiness | None = None) -> readiness.Readiness:
         """Probe a target from now on; `state` is what is known of an adopted one. Returns it."""
@@ -101,9 +106,16 @@ class Prober:
             state = readiness.after(before, good=good, now=now, probe=probe)
             self._states[target.uid] = state
             if state.ready is not before.ready:
-                self._on_change(target.uid, state)
+                self._tell(target.uid, state)
             pause = readiness.delay(state, age=now - target.born, probe=probe)
             await asyncio.sleep(began + pause - time.monotonic())
+
+    def _tell(self, uid: str, state: readiness.Readiness) -> None:
+        """A listener that fails must not end the watch: nobody would notice a death any more."""
+        try:
+            self._on_change(uid, state)
+        except Exception:  # noqa: BLE001 – whatever it is, the watch goes on
+            self._log.exception("readiness-not-told", uid=uid)
 
 
 async def check(target: Target, probe: pod.Probe) -> bool:
@@ -153,12 +165,14 @@ async def run_command(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
+        process_group=0,  # its own, so that what it started can go with it
     )
     try:
         return await process.wait() == 0
     except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        if process.returncode is None:  # else its pid may be another's by now
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
         raise
 

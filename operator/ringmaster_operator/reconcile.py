@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from ringmaster_operator import (
+    acceptance,
     errors,
     execute,
     holding,
@@ -79,10 +80,10 @@ class Reconciler:
             self._end(namespace, name)
             return Result(requeue_after=None)
         try:
-            return self._act(self._checked(document), document)
-        except errors.SpecInvalidError as error:
-            self._refuse(document, error)
-            return Result(requeue_after=None)
+            try:
+                return self._act(self._checked(document), document)
+            except errors.SpecInvalidError as error:
+                return self._refuse(document, error)
         except errors.NotFoundError:  # deleted meanwhile: the next look ends its ring
             return Result(requeue_after=AT_ONCE_SECONDS)
 
@@ -104,7 +105,10 @@ class Reconciler:
                 raise errors.SpecInvalidError(faults)
         return server_set
 
-    def _act(self, server_set: spec.ServerSet, document: dict[str, Any]) -> Result:
+    def _act(
+        self, server_set: spec.ServerSet, document: dict[str, Any], *, refusal: str = ""
+    ) -> Result:
+        """One look. With a `refusal` the document's spec is not what `server_set` says."""
         now = self._clock()
         owner = _owner(document)
         before = self._load(owner)
@@ -115,7 +119,11 @@ class Reconciler:
         after = execute.announced(
             status.stamp(
                 server_set,
-                replace(decided.memory, ring=holding.settings(server_set)),
+                replace(
+                    decided.memory,
+                    ring=holding.settings(server_set),
+                    accepted=before.accepted if refusal else acceptance.of(document),
+                ),
                 target=decided.target,
                 epoch=self._epoch,
                 known=keeper.generation,
@@ -131,7 +139,8 @@ class Reconciler:
         self._save(owner, outcome.memory, instead_of=after)
         held = keeper.tell_hold(decision.hold)
         self._tell(owner, [*decided.notes, *held, *pushed, *outcome.notes])
-        self._consume(owner, decided)
+        if not refusal:
+            self._consume(owner, decided)
         if decided.finished:
             self._finish(keeper)
             return Result(requeue_after=None, text=str(decided))
@@ -142,6 +151,7 @@ class Reconciler:
             target=decided.target,
             now=now,
             before=dict(document.get("status") or {}),
+            refusal=refusal,
             hold=decision.hold,
         )
         self._report(owner, report)
@@ -187,7 +197,9 @@ class Reconciler:
         key = (owner.namespace, owner.name)
         keeper = self._keepers.get(key)
         if keeper is not None and keeper.owner != owner:
-            keeper.withdraw()  # deleted and made anew: balancers hold on to the earlier one's ring
+            self._withdraw(
+                keeper
+            )  # deleted and made anew: balancers hold on to the earlier one's ring
             keeper = None
         if keeper is None:
             keeper = ringkeeper.RingKeeper(owner, self._announcer, epoch=self._epoch)
@@ -223,25 +235,35 @@ class Reconciler:
 
     def _finish(self, keeper: ringkeeper.RingKeeper) -> None:
         """Nothing is left of a deleted ServerSet but its ring and its record."""
-        keeper.withdraw()
+        self._withdraw(keeper)
         self._records.forget(keeper.owner)
         self._keepers.pop((keeper.owner.namespace, keeper.owner.name), None)
+
+    def _withdraw(self, keeper: ringkeeper.RingKeeper) -> None:
+        if left := keeper.withdraw(now=self._clock()):
+            name = f"{keeper.owner.namespace}/{keeper.owner.name}"
+            self._log.warning("ring-left-behind", serverset=name, why=left)
 
     def _end(self, namespace: str, name: str) -> None:
         """The ServerSet is gone: end its ring, if this operator knew it."""
         keeper = self._keepers.get((namespace, name))
         if keeper is not None:
-            keeper.withdraw()
+            self._withdraw(keeper)
             del self._keepers[namespace, name]
 
-    def _refuse(self, document: dict[str, Any], error: errors.SpecInvalidError) -> None:
+    def _refuse(self, document: dict[str, Any], error: errors.SpecInvalidError) -> Result:
+        """Say what is wrong, and keep alive what the last good spec asked for."""
         owner = _owner(document)
-        wanted = status.refused(
-            document, reason="InvalidSpec", message=str(error), now=self._clock()
-        )
+        said = str(error)
+        if not status.says(document, reason=status.INVALID, message=said):
+            self._records.event(owner, kind="Warning", reason=status.INVALID, message=said)
+        before = acceptance.restored(document, self._load(owner))
+        if before is not None:
+            return self._act(before, document, refusal=said)
+        wanted = status.refused(document, reason=status.INVALID, message=said, now=self._clock())
         if wanted != document.get("status"):
             self._records.write_status(owner, wanted)
-            self._records.event(owner, kind="Warning", reason="InvalidSpec", message=str(error))
+        return Result(requeue_after=None)
 
 
 def _owner(document: dict[str, Any]) -> observed.Owner:

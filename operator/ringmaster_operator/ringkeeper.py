@@ -15,6 +15,7 @@ from ringmaster_operator.plan import actions
 
 PUSH_SECONDS = 10.0  # how often an unchanged membership is pushed again
 RETRY_SECONDS = 0.5  # after a push that a live balancer did not take; doubles up to PUSH_SECONDS
+WITHDRAW_SECONDS = 60.0  # how long a live balancer may refuse to let the ring go
 DEAD_SECONDS = 2.0  # how often a balancer that does not answer is looked for
 
 
@@ -32,6 +33,7 @@ class RingKeeper:
         self._pushed = (0, 0)  # epoch and generation
         self._refusals = 0  # pushes in a row that a live balancer did not take
         self._judged: dict[str, tuple[float, Sequence[observed.Judgement]]] = {}
+        self._withdrawn_from = float("inf")  # the first try to end the ring
         self._held = ""  # the message of the hold that was told last
 
     @property
@@ -111,13 +113,23 @@ class RingKeeper:
         self._held = said
         return [actions.Note("Warning", hold.reason, said)]
 
-    def withdraw(self) -> None:
-        """End the ring on every balancer.
+    def withdraw(self, *, now: float) -> str:
+        """End the ring on every balancer; one that refuses for a minute is left as it is.
+
+        It may not know our token any more. The set's end, and a new set of its name, must not
+        wait for ever. Returns why it was left, or nothing.
 
         Raises:
             RetryLater: a live balancer did not confirm.
         """
-        self._announcer.withdraw(self.owner, self._config)
+        self._withdrawn_from = min(self._withdrawn_from, now)
+        try:
+            self._announcer.withdraw(self.owner, self._config)
+        except errors.RetryLater as error:
+            if now - self._withdrawn_from < WITHDRAW_SECONDS:
+                raise
+            return str(error)
+        return ""
 
     def _due_in(self, value: memory.Memory, now: float) -> float:
         """Seconds until the next push of an unchanged membership."""

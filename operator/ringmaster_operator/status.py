@@ -16,6 +16,8 @@ from typing import Any
 from ringmaster_operator import conditions, holding, memory, naming, observed, spec
 from ringmaster_operator.plan import revisions, roster, world
 
+INVALID = "InvalidSpec"  # the reason of Ready while the spec is refused
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -27,6 +29,7 @@ class Report:
     target: str
     now: float
     before: dict[str, Any]
+    refusal: str = ""  # why the spec is not acted on; `server_set` is then the one of before
     hold: holding.Hold | None = None  # `server_set` is then what may be done of what was asked
 
 
@@ -108,16 +111,36 @@ def calculate(report: Report) -> dict[str, Any]:
 def refused(
     server_set_document: dict[str, Any], *, reason: str, message: str, now: float
 ) -> dict[str, Any]:
-    """The status of a ServerSet that cannot be acted on: only Ready changes."""
+    """The status of a ServerSet that cannot be acted on, nor could any spec of it before.
+
+    Only Ready is concluded; what was never concluded is Unknown, so that every type is there from
+    the first visit on, as the conventions ask for.
+    """
     before = dict(server_set_document.get("status") or {})
-    fact = conditions.Fact("Ready", status=False, reason=reason, message=message)
-    before["conditions"] = conditions.merged(
-        before.get("conditions"),
-        [fact],
-        generation=int(server_set_document["metadata"].get("generation", 0)),
-        now=now,
+    generation = int(server_set_document["metadata"].get("generation", 0))
+    known = {each.get("type") for each in before.get("conditions") or ()}
+    facts = [conditions.Fact("Ready", status=False, reason=reason, message=message)]
+    facts += [
+        conditions.Fact(kind, status=None, reason=reason, message="the spec was never acted on")
+        for kind in conditions.OURS[1:]
+        if kind not in known
+    ]
+    return {
+        **before,
+        "observedGeneration": generation,
+        "conditions": conditions.merged(
+            before.get("conditions"), facts, generation=generation, now=now
+        ),
+    }
+
+
+def says(server_set_document: dict[str, Any], *, reason: str, message: str) -> bool:
+    """Whether the stored Ready says so already."""
+    known = (server_set_document.get("status") or {}).get("conditions") or ()
+    return any(
+        (each.get("type"), each.get("reason"), each.get("message")) == ("Ready", reason, message)
+        for each in known
     )
-    return before
 
 
 def _world(report: Report) -> world.World:
@@ -158,6 +181,8 @@ def _ready(
     wanted, target = look.wanted, report.target
     good = {r.ordinal for r in look.replicas if look.available(r) and r.revision == target}
     places = {o for o, place in report.memory.places.items() if place.wanted}
+    if report.refusal:
+        return conditions.Fact("Ready", status=False, reason=INVALID, message=report.refusal)
     if not progressing.status:
         return replace(progressing, type="Ready")
     if report.hold is not None:

@@ -119,7 +119,7 @@ def test_a_newer_generation_of_our_own_epoch_is_no_fence_but_a_view(balancer) ->
 def test_a_wrong_token_is_a_live_balancer_that_holds_nothing_of_ours(balancer) -> None:
     with announcer(balancer.url, token="wrong") as made:
         (view,) = made.announce(WEB, NO_URLS, document())
-    assert (view.live, view.generation) == (True, 0)
+    assert (view.live, view.known, view.generation) == (True, False, 0)
     assert view.message == "refuses the token (401): wrong token"
 
 
@@ -152,7 +152,21 @@ def test_an_answer_that_is_no_document_holds_nothing(balancer) -> None:
     balancer.answers["GET"] = (200, b"<html>", {})
     with announcer(balancer.url) as made:
         (view,) = made.read_back(WEB, NO_URLS)
-    assert (view.epoch, view.members) == (0, {})
+    assert (view.epoch, view.members, view.known) == (0, {}, False)
+
+
+def test_a_push_that_was_taken_without_saying_what_is_in_flight_is_not_all_there_is_to_know(
+    balancer,
+) -> None:
+    balancer.answers["GET"] = (500, b"", {})
+    with announcer(balancer.url) as made:
+        (view,) = made.announce(WEB, NO_URLS, document())
+    assert (view.live, view.generation, view.known) == (True, 1, False)
+
+
+def test_a_live_balancer_that_tells_is_known_and_a_dead_one_holds_nothing(balancer) -> None:
+    with announcer(balancer.url, unused_url()) as made:
+        assert [view.known for view in made.read_back(WEB, NO_URLS)] == [True, True]
 
 
 def test_calls_to_one_balancer_share_a_connection(balancer) -> None:

@@ -69,6 +69,17 @@ def test_a_full_pass_looks_at_every_set_once(clock) -> None:
     assert sorted(reconciler.seen) == ["default/api", "default/web"]
 
 
+def test_a_hint_that_cannot_be_placed_is_lost_without_harm_to_who_gives_it(clock) -> None:
+    def unreachable() -> list[observed.Owner]:
+        raise errors.RetryLater("the store is away")
+
+    reconciler = Scripted()
+    subject = loop.Loop(reconciler=reconciler, owners=unreachable, clock=clock)
+    subject.hint("u-web")
+    subject.hint(WEB)  # that needs no list
+    assert subject.run_due() == 1
+
+
 def test_a_hint_names_the_set_by_uid_and_none_means_all(clock) -> None:
     reconciler = Scripted()
     subject = made(reconciler, clock, WEB, API)

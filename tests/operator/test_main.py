@@ -97,6 +97,23 @@ def replicas(api: str) -> list[dict[str, Any]]:
     return list(answer.json()["items"]) if answer.ok else []
 
 
+def test_a_stored_set_that_todays_rules_refuse_keeps_nobody_from_starting(state) -> None:
+    wrong = document(replicas=-1)
+    kept = store.Store(state.database)
+    kept.create("default", "web", wrong)
+    kept.create("default", "other", document() | {"metadata": {"name": "other"}})
+    kept.close()
+    with running(state) as operator:
+        api = operator.api()
+
+        def conditions() -> list[tuple[str, str]]:
+            status = requests.get(f"{api}{local_api.SETS}/web", timeout=5).json().get("status", {})
+            return [(c["type"], c["reason"]) for c in status.get("conditions", ())]
+
+        operator.until(lambda: ("Ready", "InvalidSpec") in conditions())
+        assert operator.end() == 0
+
+
 def test_it_serves_what_the_file_says_and_leaves_replicas_alive_when_it_ends(
     state, tmp_path
 ) -> None:

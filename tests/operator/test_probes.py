@@ -8,6 +8,7 @@ import queue
 import sys
 import time
 
+import psutil
 import pytest
 import stack
 from ringmaster_operator import background, probes, readiness
@@ -133,6 +134,26 @@ def test_a_command_that_takes_too_long_is_bad_and_ended(tmp_path):
     assert ended
 
 
+def test_what_a_command_started_ends_with_it(tmp_path):
+    child = "import subprocess, sys; print(subprocess.Popen(['sleep', '600']).pid, flush=True)"
+    noted = tmp_path / "pid"
+    script = f'{sys.executable} -S -c "{child}" > {noted}; sleep 600'
+    probe = pod.Probe(exec=pod.Exec(command=("sh", "-c", script)), timeout_seconds=2)
+
+    async def execute(command, _seconds):
+        return await probes.run_command(command, env={"PATH": "/bin:/usr/bin"})
+
+    assert asyncio.run(probes.check(target(probe, execute=execute), probe)) is False
+    grandchild = int(noted.read_text())
+    stack.eventually(
+        lambda: (
+            not psutil.pid_exists(grandchild)
+            or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
+        ),
+        what="its end",
+    )
+
+
 def test_a_command_that_cannot_be_started_is_bad():
     probe = pod.Probe(exec=pod.Exec(command=("no-such-program",)))
 
@@ -170,6 +191,25 @@ def test_a_change_is_called_back_and_kept(prober):
     assert (second[0], second[1].ready) == ("a", False)
     assert second[1].since > first[1].since
     assert made.state("a").ready is False
+
+
+def test_a_listener_that_fails_ends_no_watch():
+    told = queue.SimpleQueue()
+
+    def fail(uid, state):
+        told.put(state.ready)
+        raise RuntimeError("a bug elsewhere")
+
+    loop = background.Background(name="test")
+    with contextlib.closing(loop):
+        made = probes.Prober(loop, fail)
+        listening = server(b"HTTP/1.1 200 OK\r\n\r\n")
+        port = on(loop, listening.__aenter__())
+        probe = http().model_copy(update={"failure_threshold": 1, "period_seconds": 1})
+        made.add(target(probe, port=port))
+        first = told.get(timeout=20)
+        on(loop, listening.__aexit__(None, None, None))
+        assert (first, told.get(timeout=20)) == (True, False)
 
 
 def test_without_a_probe_a_replica_is_ready_at_once(prober):

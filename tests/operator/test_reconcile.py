@@ -84,6 +84,35 @@ def test_nothing_is_removed_before_every_live_balancer_has_let_go() -> None:
     assert world.condition("Ready")[0] == "True"
 
 
+def test_nothing_is_removed_while_a_live_balancer_does_not_say_what_it_holds() -> None:
+    world = World(replicas=3, balancers=2)
+    world.run(5.0)
+    world.announcer.balancers[1].mute = True
+    world.edit(replicas=2)
+    texts = world.run(90.0)
+    assert effects(world, "remove") == []
+    assert "a balancer does not say what it holds (http://b1:5001: 401)" in texts[-1]
+    assert world.condition("BalancerSynced") == ("False", "PushFailed")
+    world.announcer.balancers[1].mute = False
+    world.run(12.0)
+    assert len(effects(world, "remove")) == 1
+
+
+def test_a_silent_balancer_delays_the_deletion_of_a_set_but_not_for_ever(world: World) -> None:
+    world.announcer.on_push = lambda _document: None
+    world.runtime.on_remove = lambda _replica: None  # the one case in which the ring has no say
+    world.announcer.balancers[0].mute = True
+    world.records.delete(*simulation.KEY)
+    world.run(59.0)
+    assert effects(world, "remove") == []
+    world.run(3.0)
+    assert len(effects(world, "remove")) == 3
+    assert "BalancerSilent" in world.records.reasons()
+    assert not world.gone  # its ring is still to be ended
+    world.run(65.0)
+    assert world.gone
+
+
 def test_a_dead_balancer_holds_nothing_up(world: World) -> None:
     world.announcer.die(0)
     world.edit(replicas=2)
@@ -290,12 +319,62 @@ def test_a_template_that_the_runtime_cannot_honour_is_refused_and_the_ring_stays
     world: World,
 ) -> None:
     world.runtime.faults = [errors.Fault("spec.template.spec.volumes", "not supported")]
-    assert world.operator.reconcile(*simulation.KEY) == reconcile.Result(requeue_after=None)
+    world.step()
     assert world.condition("Ready") == ("False", "InvalidSpec")
+    assert world.condition("Available")[0] == "True"
     assert len(world.ring()) == 3
     written = len(world.effects.log)
     world.operator.reconcile(*simulation.KEY)
     assert len(world.effects.log) == written
+    assert world.records.reasons() == ["InvalidSpec"]
+    world.records.delete(*simulation.KEY)
+    world.run(3.0)
+    assert world.gone
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_while_a_spec_is_refused_what_was_asked_for_before_is_kept_alive(
+    world: World, restarted: bool
+) -> None:
+    world.edit(replicas=-1, ring={"scheme": "round"})
+    if restarted:
+        world.restart()
+    world.step()
+    dead = world.ring()[1]
+    world.runtime.kill(dead)
+    world.run(5.0)
+    assert len(world.ring()) == 3
+    assert dead not in world.ring()
+    assert any(name.startswith("emergency-web-1-") for name in world.ring())
+    assert world.condition("Ready") == ("False", "InvalidSpec")
+    generation = world.records.documents[simulation.KEY]["metadata"]["generation"]
+    assert world.status["observedGeneration"] == generation
+    assert world.records.reasons().count("InvalidSpec") == 1
+    pushes = world.announcer.balancers[0].pushes
+    world.run(30.0)
+    assert world.announcer.balancers[0].pushes > pushes
+    world.edit(replicas=2, ring={"scheme": "hrw"})
+    world.run(5.0)
+    assert len(world.ring()) == 2
+    assert world.condition("Ready")[0] == "True"
+
+
+def test_a_set_whose_spec_was_never_good_says_so_under_every_condition() -> None:
+    world = World(replicas=3)
+    world.edit(replicas=3, template={})
+    world.looked = False
+    assert world.operator.reconcile(*simulation.KEY) == reconcile.Result(requeue_after=None)
+    assert world.condition("Ready") == ("False", "InvalidSpec")
+    for kind in ("Available", "Progressing", "ReplicaFailure", "BalancerSynced"):
+        assert world.condition(kind) == ("Unknown", "InvalidSpec")
+    assert world.status["observedGeneration"] == 2
+    world.edit(**simulation.document(3)["spec"])
+    world.run(5.0)
+    assert world.condition("Ready")[0] == "True"
+
+
+def test_a_set_that_is_deleted_with_a_wrong_spec_goes_all_the_same(world: World) -> None:
+    world.edit(replicas=-1)
     world.records.delete(*simulation.KEY)
     world.run(3.0)
     assert world.gone

@@ -208,5 +208,5 @@ def test_a_document_that_cannot_be_acted_on_only_loses_its_readiness() -> None:
     assert conditions(made)["Ready"] == ("False", "InvalidSpec")
     assert {k: v for k, v in made.items() if k != "conditions"} == {
         k: v for k, v in base.items() if k != "conditions"
-    }
+    } | {"observedGeneration": 4}
     assert len(made["conditions"]) == 5

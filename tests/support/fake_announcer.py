@@ -18,6 +18,7 @@ class FakeBalancer:
     url: str
     boot_id: str
     live: bool = True
+    mute: bool = False  # answers, but refuses to take or to tell anything (a wrong token)
     deaf: bool = False  # answers, but refuses pushes (its workers do not confirm)
     document: dict[str, Any] = field(default_factory=dict)
     source: str = ""
@@ -34,6 +35,8 @@ class FakeBalancer:
     def take(self, document: dict[str, Any]) -> str:
         """Accept a push, or say why not."""
         pair = (document["epoch"], document["generation"])
+        if self.mute:
+            return "401 wrong token"
         if self.deaf:
             return "503 not confirmed"
         if pair < self.pair or (pair == self.pair and document != self.document):
@@ -47,6 +50,8 @@ class FakeBalancer:
     def view(self, message: str = "") -> observed.BalancerView:
         if not self.live:
             return observed.BalancerView(url=self.url, live=False, message="refused")
+        if self.mute:
+            return observed.BalancerView(self.url, live=True, known=False, message="401")
         epoch, generation = self.pair
         return observed.BalancerView(
             url=self.url,
@@ -132,6 +137,8 @@ class FakeAnnouncer:
 
     def _withdraw(self) -> None:
         self.withdrawn += 1
+        if any(balancer.live and balancer.mute for balancer in self.balancers):
+            raise errors.RetryLater("keeps the ring: 401")
         for balancer in self.balancers:
             if balancer.live:
                 balancer.document = {}

@@ -104,7 +104,10 @@ class World:
     def server_set(self) -> spec.ServerSet:
         document = self.records.documents[KEY]
         if self._parsed is None or self._parsed[0] is not document["spec"]:
-            self._parsed = (document["spec"], spec.parse(document))
+            try:
+                self._parsed = (document["spec"], spec.parse(document))
+            except errors.SpecInvalidError:  # the one before goes on
+                assert self._parsed is not None
         return self._parsed[1]
 
     @property

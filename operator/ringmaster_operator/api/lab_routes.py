@@ -90,9 +90,10 @@ class Lab:
         wakeup = wakeups.Wakeup(self._sets)
         try:
             wish = lab.parse(await request.read(), more=more)
-            fresh = await self._wished(namespace, name, wish, wakeup, more=more)
+            deadline = asyncio.get_running_loop().time() + self._seconds
+            fresh = await self._wished(namespace, name, wish, wakeup, deadline, more=more)
             goal = _Goal(wish, count=fresh["spec"]["replicas"], reached=reached, more=more)
-            return await self._outcome(namespace, name, goal, wakeup)
+            return await self._outcome(namespace, name, goal, wakeup, deadline)
         except lab.LabError as error:
             return web.json_response(lab.failure(str(error)), status=400)
         except errors.NotFoundError:
@@ -108,13 +109,13 @@ class Lab:
         name: str,
         wish: lab.Request,
         wakeup: wakeups.Wakeup,
+        deadline: float,
         *,
         more: bool,
     ) -> Document:
         """The ServerSet with what was asked for; a name whose last bearer goes is waited for."""
         rule = lab.added if more else lab.removed
         now = asyncio.get_running_loop().time
-        deadline = now() + self._seconds
         while True:
             before, seen = await self._look(namespace, name)
             if before is None:
@@ -140,11 +141,10 @@ class Lab:
                 raise lab.LabError(f"Hostname '{name}' is {fault}")
 
     async def _outcome(
-        self, namespace: str, name: str, goal: _Goal, wakeup: wakeups.Wakeup
+        self, namespace: str, name: str, goal: _Goal, wakeup: wakeups.Wakeup, deadline: float
     ) -> web.Response:
         """Wait for the goal."""
         now = asyncio.get_running_loop().time
-        deadline = now() + self._seconds
         while True:
             document, seen = await self._look(namespace, name)
             if document is None:

@@ -116,7 +116,7 @@ def _unused_names(draft: Draft) -> Iterator[str]:
 
 def _close(draft: Draft, count: int) -> None:
     active = {member.uid for member in draft.before.members if member.state == "active"}
-    held = {r.uid for r in draft.world.replicas if draft.world.held_active(r)}
+    held = {r.uid for r in draft.world.replicas if draft.world.said_active(r)}
     order = ranking.scale_down_order(
         {ordinal: _representative(draft, ordinal) for ordinal in draft.wanted()},
         in_ring=active | held,

@@ -95,8 +95,17 @@ class World:
         allowance = STARTUP_SECONDS + _probe_allowance(self.spec.template)
         return since + max(allowance, self.spec.unhealthy_after_seconds)
 
+    @property
+    def silent(self) -> str:
+        """The live balancers that do not tell what they hold, in words; empty if all do."""
+        return "; ".join(f"{b.url}: {b.message}" for b in self.balancers if not b.known)
+
     def held_active(self, replica: observed.Replica) -> bool:
-        """Whether any live balancer may still send it new requests."""
+        """Whether any live balancer may still send it new requests, as far as is known."""
+        return bool(self.silent) or self.said_active(replica)
+
+    def said_active(self, replica: observed.Replica) -> bool:
+        """Whether any live balancer says that it may still send it new requests."""
         return any(
             held is not None and held.state in _MAY_GET_REQUESTS
             for held in (view.members.get(replica.display_name) for view in self.balancers)

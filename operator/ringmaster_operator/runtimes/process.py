@@ -186,11 +186,12 @@ class ProcessRuntime:
 
     def _readiness_changed(self, uid: str, state: readiness.Readiness) -> None:
         with contextlib.suppress(errors.RetryLater):  # memory has it; the file is for a restart
-            record = self._ledger.change(
+            self._ledger.change(
                 uid, ready=state.ready, ready_changed_at=state.since, ever_ready=state.proven
             )
-            if record is not None:
-                self._notify(record.owner_uid)
+        record = self._ledger.get(uid)
+        if record is not None:
+            self._notify(record.owner_uid)
 
     def _exited(self, uid: str) -> None:
         """A process ended: kill what it left, reap it, put on record how it ended."""

@@ -12,7 +12,7 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ringmaster_operator import errors, naming
+from ringmaster_operator import conditions, errors, naming
 
 Document = dict[str, Any]
 
@@ -57,11 +57,18 @@ def restated(current: Document, status: Document) -> Document:
 
 
 def merged_status(current: Document, ours: Document) -> Document:
-    """Our part of the status over the stored one: conditions of types we do not write stay."""
+    """Our part of the status over the stored one: conditions of types that are not ours stay.
+
+    `ours` was made from an earlier document and may have carried others' along: theirs are what
+    is stored by now, also where they changed, came or went meanwhile.
+    """
+    if "conditions" not in ours and not (current.get("status") or {}).get("conditions"):
+        return ours
     before = (current.get("status") or {}).get("conditions") or []
-    written = {condition["type"] for condition in ours.get("conditions", ())}
-    others = [condition for condition in before if condition.get("type") not in written]
-    return {**ours, "conditions": [*ours.get("conditions", ()), *others]} if others else ours
+    written = [c for c in ours.get("conditions") or () if c["type"] in conditions.OURS]
+    types = {condition["type"] for condition in written}
+    others = [condition for condition in before if condition.get("type") not in types]
+    return {**ours, "conditions": [*written, *others]}
 
 
 def deleted(current: Document, *, now: float) -> Document:

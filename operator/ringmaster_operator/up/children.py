@@ -200,8 +200,7 @@ def end(process: psutil.Process, *, grace: float, hurry: Hurry = lambda: False) 
 
     Returns whether it went by itself. Works for processes that are not our children.
     """
-    with contextlib.suppress(psutil.Error):
-        process.terminate()
+    ask_to_end(process)
     deadline = time.monotonic() + grace
     while runs(process) and time.monotonic() < deadline and not hurry():
         _reap(process)
@@ -213,6 +212,12 @@ def end(process: psutil.Process, *, grace: float, hurry: Hurry = lambda: False) 
         _reap(process)
         time.sleep(_POLL)
     return gentle
+
+
+def ask_to_end(process: psutil.Process) -> None:
+    """SIGTERM; one that has just ended by itself needs none."""
+    with contextlib.suppress(psutil.Error):
+        process.terminate()
 
 
 def end_recorded(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
-
-import psutil
 
 from ringmaster_operator import errors, statedir
 from ringmaster_operator.up import children, shutdown
@@ -38,8 +35,7 @@ def _end_up(state: statedir.StateDir, *, say: Callable[[str], None]) -> bool:
     if process is None:
         return False
     say(f"stopping `ringmaster up` (pid {process.pid})")
-    with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
-        process.terminate()
+    children.ask_to_end(process)
     deadline = time.monotonic() + _PATIENCE
     while children.runs(process):
         if time.monotonic() > deadline:

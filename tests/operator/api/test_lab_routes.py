@@ -206,6 +206,36 @@ def test_a_name_that_was_given_while_the_replicas_were_looked_at_is_not_given_ag
     assert server.get(f"{LAB}/rep")["message"]["replicas"].count("S5") == 1
 
 
+class Asked(list[views.ReplicaView]):
+    """Knows whether anybody has looked."""
+
+    def __init__(self, *seen: views.ReplicaView) -> None:
+        super().__init__(seen)
+        self.looked = threading.Event()
+
+    def __iter__(self) -> Iterator[views.ReplicaView]:
+        self.looked.set()
+        return super().__iter__()
+
+
+def test_a_name_whose_bearer_is_leaving_is_given_once_it_has_left(server: local_api.Server) -> None:
+    server.post(server_set(replicas=1))
+    given = threading.Event()
+    server.store.subscribe(lambda _: given.set())
+    first, leaving = local_api.view("S1"), local_api.view("S5", state=views.DRAINING)
+    server.replicas.seen = asked = Asked(first, leaving)
+    with futures.ThreadPoolExecutor(1) as pool:
+        wish = pool.submit(ask, server, "add", 1, "S5")
+        assert asked.looked.wait(timeout=30)
+        assert not given.is_set()
+        server.replicas.seen = [first]
+        assert given.wait(timeout=30)
+        assert server.get(f"{SETS}/web")["spec"]["names"] == ["S5"]
+        server.replicas.seen = [first, local_api.view("S5", at=1)]
+        code, document = wish.result(timeout=30)
+    assert (code, document["message"]["replicas"]) == (200, ["S1", "S5"])
+
+
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[local_api.Server]:
     """A server that waits for a fifth of a second."""

@@ -201,11 +201,13 @@ def condition(kind, status="True"):
 def test_conditions_of_others_stay_also_those_that_came_meanwhile(world):
     world.api.edit(PATH, {"status": {"conditions": [condition("Theirs")]}})
     world.records.get("shop", "web")
-    both = [condition("Theirs"), condition("Late")]
+    read = [condition("Theirs"), condition("Gone")]
+    world.api.edit(PATH, {"status": {"conditions": read}})
+    both = [condition("Theirs", "False"), condition("Late")]
     world.api.meanwhile = [lambda: world.api.edit(PATH, {"status": {"conditions": both}})]
-    world.records.write_status(world.owner, {"replicas": 2, "conditions": [condition("Ready")]})
-    kinds = {c["type"] for c in world.stored["status"]["conditions"]}
-    assert kinds == {"Ready", "Theirs", "Late"}
+    made = {"replicas": 2, "conditions": [condition("Ready"), *read]}
+    world.records.write_status(world.owner, made)
+    assert world.stored["status"]["conditions"] == [condition("Ready"), *both]
     assert world.stored["status"]["replicas"] == 2
 
 

@@ -58,6 +58,17 @@ def test_a_dead_balancer_is_not_waited_for() -> None:
     assert removed(closing(replace(ACTIVE, live=False)))
 
 
+def test_a_live_balancer_that_does_not_say_what_it_holds_is_waited_for() -> None:
+    silent = replace(planning.balancer(), known=False, message="refuses the token (401)")
+    begun = closing(silent)
+    assert planning.lines(begun) == [
+        "drain r0-1: 0 wanted",
+        "wait r0-1: a balancer does not say what it holds (http://b:5001: refuses the token (401))",
+    ]
+    assert not removed(closing(silent, before=begun.memory, now=NOW + 999))
+    assert removed(closing(IDLE, before=begun.memory, now=NOW + 999))
+
+
 def test_the_plan_asks_again_soon_and_at_the_end_of_the_drain() -> None:
     assert closing(BUSY).requeue_after == pytest.approx(0.2)
     begun = closing(BUSY).memory

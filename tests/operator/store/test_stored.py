@@ -65,3 +65,16 @@ def test_what_is_used_up_leaves_the_spec_and_nothing_else_does() -> None:
     after = stored.consumed(before, names=["b", "z"], victims=["c"])
     assert after["spec"] == {"names": ["a"], "scaleDown": {"victims": ["d"]}, "x": 1}
     assert stored.consumed(current(), names=["a"], victims=["b"]) == current()
+
+
+def test_conditions_of_others_are_those_that_are_stored_by_now() -> None:
+    def condition(kind: str, status: str) -> dict[str, str]:
+        return {"type": kind, "status": status}
+
+    ours = {
+        "conditions": [condition("Ready", "True"), condition("A", "old"), condition("B", "old")]
+    }
+    now = [condition("Ready", "False"), condition("A", "new"), condition("C", "new")]
+    merged = stored.merged_status({"status": {"conditions": now}}, ours)
+    assert merged["conditions"] == [condition("Ready", "True"), *now[1:]]
+    assert stored.merged_status({}, {"replicas": 1}) == {"replicas": 1}
