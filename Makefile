@@ -103,7 +103,7 @@ docker-up:  ## operator, balancer and three replicas on this machine's Docker En
 docker-down:  ## end that: no container and no network stays (DOWN_FLAGS=--volumes: no state either)
 	docker compose stop
 	@# The replicas gracefully, and on record as stopped on purpose; then whatever is left of them.
-	@if docker compose ps --all --quiet operator | grep -q .; then docker compose run --rm -T operator ringmaster down --state-dir /var/lib/ringmaster; fi
+	@if docker compose ps --all --quiet operator | grep -q .; then docker compose run --rm -T operator ringmaster down --state-dir /var/lib/ringmaster || echo "make: the replicas could not be stopped gracefully; they are removed now" >&2; fi
 	docker compose down --remove-orphans $(DOWN_FLAGS)
 
 .PHONY: bench
