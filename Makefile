@@ -107,8 +107,9 @@ docker-down:  ## end that: no container and no network stays (DOWN_FLAGS=--volum
 	docker compose down --remove-orphans $(DOWN_FLAGS)
 
 .PHONY: bench
-bench: $(BENCH_STAMP)  ## side by side with other proxies (8 minutes), into bench/results
+bench: $(BENCH_STAMP)  ## side by side with other proxies, compose and Swarm (12 minutes), into bench/results
 	$(BIN)/python bench/run.py --out bench/results $(BENCH_FLAGS)
+	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory images bench-docker; else echo "left out: containers: no Docker Engine answers" >&2; fi
 
 .PHONY: bench-quick
 bench-quick: $(DEV_STAMP)  ## a small GET beside HAProxy and nginx where they are installed (a minute)
@@ -127,8 +128,8 @@ bench-kubernetes: $(DEV_STAMP)  ## beside an apps/v1 ReplicaSet, on the cluster 
 	$(BIN)/python bench/kubernetes.py $(BENCH_FLAGS)
 
 .PHONY: bench-docker
-bench-docker: $(DEV_STAMP)  ## beside `docker compose up --scale` and a Swarm service, on this engine
-	$(BIN)/python bench/docker_peers.py $(BENCH_FLAGS)
+bench-docker: $(DEV_STAMP)  ## beside `docker compose up --scale` and a Swarm service, on this engine (needs make images)
+	$(BIN)/python bench/docker_peers.py --out bench/results $(DOCKER_BENCH_FLAGS)
 
 .PHONY: experiments
 experiments: $(DEV_STAMP)  ## the performance analysis, live: docs/performance-analysis.md (about 5 minutes)
