@@ -103,12 +103,13 @@ docker-up:  ## operator, balancer and three replicas on this machine's Docker En
 docker-down:  ## end that: no container and no network stays (DOWN_FLAGS=--volumes: no state either)
 	docker compose stop
 	@# The replicas gracefully, and on record as stopped on purpose; then whatever is left of them.
-	@if docker compose ps --all --quiet operator | grep -q .; then docker compose run --rm -T operator ringmaster down --state-dir /var/lib/ringmaster; fi
+	@if docker compose ps --all --quiet operator | grep -q .; then docker compose run --rm -T operator ringmaster down --state-dir /var/lib/ringmaster || echo "make: the replicas could not be stopped gracefully; they are removed now" >&2; fi
 	docker compose down --remove-orphans $(DOWN_FLAGS)
 
 .PHONY: bench
-bench: $(BENCH_STAMP)  ## beside other proxies, and a ReplicaSet if a cluster answers, into bench/results (8 minutes and more)
+bench: $(BENCH_STAMP)  ## beside other proxies, compose, Swarm and a ReplicaSet, whichever are there (12 minutes)
 	$(BIN)/python bench/run.py --out bench/results $(BENCH_FLAGS)
+	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory images bench-docker; else echo "left out: containers: no Docker Engine answers" >&2; fi
 
 .PHONY: bench-quick
 bench-quick: $(DEV_STAMP)  ## a small GET beside HAProxy and nginx where they are installed (a minute)
@@ -127,8 +128,8 @@ bench-kubernetes: $(DEV_STAMP)  ## beside an apps/v1 ReplicaSet, on the cluster 
 	$(BIN)/python bench/kubernetes.py --out bench/results $(BENCH_FLAGS)
 
 .PHONY: bench-docker
-bench-docker: $(DEV_STAMP)  ## beside `docker compose up --scale` and a Swarm service, on this engine
-	$(BIN)/python bench/docker_peers.py $(BENCH_FLAGS)
+bench-docker: $(DEV_STAMP)  ## beside `docker compose up --scale` and a Swarm service, on this engine (needs make images)
+	$(BIN)/python bench/docker_peers.py --out bench/results $(DOCKER_BENCH_FLAGS)
 
 .PHONY: experiments
 experiments: $(DEV_STAMP)  ## the performance analysis, live: docs/performance-analysis.md (about 5 minutes)

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import socket
 import statistics
@@ -21,12 +22,14 @@ import time
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import peers
 import recovery
 import requests
+import results
 import yaml
 
 FEW = 3
@@ -322,34 +325,105 @@ def _settle(contestant: Contestant) -> None:
     until(lambda: len(_seen(contestant.ready)) == FEW, what=f"three of {contestant.name}")
 
 
-def table(title: str, found: dict[str, list[float]], *, base: str) -> None:
+@dataclass(frozen=True)
+class Row:
+    """One contestant's seconds, and its median as a multiple of the base's."""
+
+    name: str
+    median: float
+    best: float
+    worst: float
+    ratio: float
+    tries: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was measured, of everybody."""
+
+    title: str
+    base: str
+    rows: list[Row]
+
+
+def table(title: str, found: dict[str, list[float]], *, base: str) -> Table:
     """Medians, extremes, and the ratio to `base`."""
-    print(f"\n{title}\n  {'':22} {'median s':>9} {'best':>7} {'worst':>7} {'× ' + base:>22}")
-    for name, times in found.items():
-        if times:
-            middle = statistics.median(times)
-            ratio = middle / statistics.median(found[base])
-            print(f"  {name:22} {middle:9.2f} {min(times):7.2f} {max(times):7.2f} {ratio:22.2f}")
-    sys.stdout.flush()
+    rows = [
+        Row(
+            name=name,
+            median=statistics.median(times),
+            best=min(times),
+            worst=max(times),
+            ratio=statistics.median(times) / statistics.median(found[base]),
+            tries=len(times),
+        )
+        for name, times in found.items()
+        if times
+    ]
+    return Table(title, base, rows)
+
+
+def text(made: Table) -> str:
+    """For the terminal."""
+    head = f"  {'':22} {'median s':>9} {'best':>7} {'worst':>7} {'× ' + made.base:>22}"
+    rows = [
+        f"  {row.name:22} {row.median:9.2f} {row.best:7.2f} {row.worst:7.2f} {row.ratio:22.2f}"
+        for row in made.rows
+    ]
+    return "\n".join([f"\n{made.title}", head, *rows])
+
+
+def page(tables: list[Table], *, busy: str) -> str:
+    """As Markdown."""
+    version = docker("version", "--format", "{{.Server.Version}}")
+    intro = (
+        f"Written by `make bench-docker` on {time.strftime('%Y-%m-%d')}. The machine: "
+        f"{results.machine()}, Docker Engine {version}; its load average went from {busy}. All "
+        "on one engine, with one image, in turns. Only the ratios of one run mean anything."
+    )
+    lines = ["# On a Docker Engine", "", intro]
+    for made in tables:
+        lines += [
+            "",
+            f"## {made.title}",
+            "",
+            f"| | tries | median s | best | worst | × {made.base} |",
+        ]
+        lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
+        lines += [
+            f"| {row.name} | {row.tries} | {row.median:.2f} | {row.best:.2f} | {row.worst:.2f} | "
+            f"{row.ratio:.2f} |"
+            for row in made.rows
+        ]
+    return "\n".join([*lines, ""])
 
 
 def main() -> None:
-    """Rounds, then two tables."""
+    """Rounds, then two tables, and the page if it is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--count", type=int, default=30, help="scale from 3 to so many (30)")
     parser.add_argument("--kills", type=int, default=3, help="per round, at most 3")
     parser.add_argument("--image", default="ringmaster/server:0.1.0")
+    parser.add_argument("--out", type=Path, help="write a page, docker.md, there")
     options = parser.parse_args()
     if shutil.which("docker") is None or not docker("images", "--quiet", options.image):
         raise SystemExit(f"a Docker Engine with the image {options.image} is needed: make images")
     found: dict[str, dict[str, list[float]]] = {}
+    loads = [os.getloadavg()[0]]
     for _ in range(options.rounds):
         one_round(options, found)
-    table(f"{FEW} → {options.count} containers, until all serve (ringmaster: in the ring)",
-          {name: times["scale"] for name, times in found.items()}, base=Compose.name)  # fmt: skip
-    table("kill → replaced (ringmaster: in the ring; swarm: running)",
-          {name: times["kill"] for name, times in found.items()}, base=Swarm.name)  # fmt: skip
+        loads.append(os.getloadavg()[0])
+    tables = [
+        table(f"{FEW} → {options.count} containers, until all serve (ringmaster: in the ring)",
+              {name: times["scale"] for name, times in found.items()}, base=Compose.name),
+        table("kill → replaced (ringmaster: in the ring; swarm: running)",
+              {name: times["kill"] for name, times in found.items()}, base=Swarm.name),
+    ]  # fmt: skip
+    print(*map(text, tables), sep="\n")
+    if options.out:
+        busy = f"{min(loads):.1f} to {max(loads):.1f}"
+        (options.out / "docker.md").write_text(page(tables, busy=busy), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -76,25 +76,29 @@ def test_a_fresh_clone_serves_and_compose_shows_its_replicas(stack):
     assert {one["Name"] for one in shown if one["Service"] == "serverset-web"} == set(stack.rep())
 
 
-def test_only_the_data_port_and_on_loopback_the_api_are_published(stack):
+def test_nothing_is_published_beyond_loopback(stack):
     published = {
         words.split("->")[0]
         for words in stack.compose("ps", "--format", "{{.Ports}}").replace(",", "\n").split()
         if "->" in words
     }
-    assert published == {f"127.0.0.1:{stack.port}", f"127.0.0.1:{stack.api_port}"}
+    ports = (stack.port, stack.api_port, stack.control_port)
+    assert published == {f"127.0.0.1:{port}" for port in ports}
 
 
 def test_a_replica_reaches_neither_the_control_port_nor_the_api(stack):
-    addresses = [
-        network["IPAddress"]
+    networks = [
+        network
         for service in ("operator", "balancer")
         for network in containers.inspect(stack.compose("ps", "--quiet", service).strip())[
             "NetworkSettings"
         ]["Networks"].values()
     ]
-    assert len(addresses) == 5
-    tried = [(address, port) for address in addresses for port in (5000, 5001, 7070, 7071)]
+    assert len(networks) == 5
+    inside, published = (5000, 5001, 7070, 7071), (stack.port, stack.api_port, stack.control_port)
+    tried = [(one["IPAddress"], port) for one in networks for port in inside]
+    # The host, as the replicas see it.
+    tried += [(address, port) for address in {one["Gateway"] for one in networks} for port in published]  # fmt: skip
     code = (
         "import socket, sys, concurrent.futures as f\n"
         "def open_(to):\n"
@@ -105,6 +109,47 @@ def test_a_replica_reaches_neither_the_control_port_nor_the_api(stack):
     )
     reached = containers.docker("exec", stack.replicas()[0], "python3", "-c", code)
     assert reached == "5000"  # the balancer's, on the network that they share
+
+
+def test_the_ring_can_be_looked_at_and_asked(stack):
+    page = requests.get(f"http://127.0.0.1:{stack.control_port}/", timeout=10)
+    assert page.status_code == 200
+    assert "<svg" in page.text
+    assert requests.get(f"http://127.0.0.1:{stack.control_port}/v1/rings/default/web", timeout=10).status_code == 401  # fmt: skip
+
+    told = stack.compose(
+        "exec", "-T", "operator", "ringmaster", "explain", "--key", "some-user",
+        "--balancer", "http://balancer-control:5001", "--token-file", "/run/ringmaster/token",
+    )  # fmt: skip
+    assert any(name in told for name in stack.rep())
+
+
+def test_the_example_of_a_hash_function_of_ones_own_is_taken(stack):
+    before = stack.serverset()["spec"].get("ring", {}).get("hash")
+    stack.patch({"ring": {"hash": "example:blake"}})
+
+    def held():
+        synced = stack.condition("BalancerSynced")
+        assert synced["reason"] != "HashRefused", synced
+        page = requests.get(f"http://127.0.0.1:{stack.control_port}/page.json", timeout=5)
+        return "example:blake" in page.text
+
+    stacks.eventually(held, what="the ring with another hash")
+    stack.wait_active(3)
+    stack.patch({"ring": {"hash": before}})
+
+
+def test_what_runs_has_no_rights_that_it_does_not_need(stack):
+    for service in ("operator", "balancer"):
+        given = containers.inspect(stack.compose("ps", "--quiet", service).strip())["HostConfig"]
+        assert given["CapDrop"] == ["ALL"]
+        assert given["ReadonlyRootfs"]
+        assert given["SecurityOpt"] == ["no-new-privileges:true"]
+        assert not given["Privileged"]
+    for part in ("operator", "balancer", "server"):
+        image = json.loads(containers.docker("image", "inspect", f"ringmaster/{part}:0.1.0"))[0]
+        assert image["Config"]["User"] == "10001:10001"
+        assert image["Config"]["Healthcheck"]["Test"][0] == "CMD"
 
 
 def test_kubectl_apply_of_another_count_is_followed_and_outlives_the_operator(stack):
@@ -130,10 +175,13 @@ def test_kubectl_apply_of_another_count_is_followed_and_outlives_the_operator(st
 def test_a_container_killed_under_load_costs_no_request_and_keeps_its_keys(stack):
     victim = stack.members()["web-1"]
     before = owners(stack)
+    killed = []
 
-    outcome = loadgen.run(
-        stack.port, keys=500, at={10_000: lambda: containers.docker("kill", victim)}
-    )
+    def kill():
+        killed.append(time.monotonic())
+        containers.docker("kill", victim)
+
+    outcome = loadgen.run(stack.port, keys=500, at={10_000: kill})
 
     assert outcome.failures == []
     assert len(outcome.answers) == 40_000
@@ -144,6 +192,7 @@ def test_a_container_killed_under_load_costs_no_request_and_keeps_its_keys(stack
     }
     assert moved == {}
     successor = replaced(stack, "web-1", victim=victim)
+    assert time.monotonic() - killed[0] < 30
     assert successor.startswith("emergency-web-1-")
     assert owners(stack) == {
         key: successor if was == victim else was for key, was in before.items()
@@ -279,3 +328,13 @@ def test_an_operator_that_is_away_changes_nothing_for_clients(stack):
     assert {stack.members()[place] for place in ("web-1", "web-2")} == {
         before[place] for place in ("web-1", "web-2")
     }
+
+
+# Last: on a busy machine those that stay of thirty may be others than the first three.
+def test_thirty_come_and_go(stack):
+    started = time.monotonic()
+    stack.patch({"replicas": 30})
+    members = stack.wait_active(30, seconds=90)
+    assert set(members) == {f"web-{ordinal}" for ordinal in range(30)}
+    assert time.monotonic() - started < 90
+    stack.patch({"replicas": 3})

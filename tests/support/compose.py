@@ -28,6 +28,7 @@ class Compose:
     name: str
     port: int
     api_port: int
+    control_port: int
 
     @property
     def url(self) -> str:
@@ -47,6 +48,7 @@ class Compose:
                 "RINGMASTER_NAME": self.name,
                 "RINGMASTER_PORT": str(self.port),
                 "RINGMASTER_API_PORT": str(self.api_port),
+                "RINGMASTER_CONTROL_PORT": str(self.control_port),
                 "RINGMASTER_SPECS": str(self.specs),
                 "PYTHON_IMAGE": containers.PYTHON_IMAGE,
             },
@@ -149,7 +151,8 @@ def running(folder: Path, *, replicas: int = 3, **spec: Any) -> Iterator[Compose
     document["spec"] |= {"replicas": replicas, **spec}
     (specs / "serverset.yaml").write_text(yaml.safe_dump(document))
     name = f"rm-{uuid.uuid4().hex[:8]}"
-    made = Compose(clone, specs, name, stack.free_port(), stack.free_port())
+    ports = [stack.free_port() for _ in range(3)]
+    made = Compose(clone, specs, name, *ports)
     failed = True
     try:
         made.run("make", "docker-up")

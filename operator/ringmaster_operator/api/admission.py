@@ -26,7 +26,7 @@ def new(document: Document, *, namespace: str, check: Check) -> Document:
     Raises:
         Problem: 400 if it belongs elsewhere, 422 if it is invalid.
     """
-    metadata = _metadata(document)
+    metadata = metadata_of(document)
     prefix = metadata.get("generateName")
     if prefix and not metadata.get("name"):
         metadata["name"] = f"{prefix}{naming.short_hash(secrets.token_hex(16))}"
@@ -41,7 +41,7 @@ def changed(current: Document, proposed: Document, *, check: Check) -> Document:
     Raises:
         Problem: 400 if it is another's, 422 if it is invalid or touches what is immutable.
     """
-    fresh = {**proposed, "metadata": _metadata(proposed), "status": current.get("status")}
+    fresh = {**proposed, "metadata": metadata_of(proposed), "status": current.get("status")}
     metadata = current["metadata"]
     _place(fresh, namespace=metadata["namespace"], name=metadata["name"])
     # Its own fields come from the store whatever was sent, so they are not worth a fault.
@@ -58,7 +58,7 @@ def _valid(document: Document, *, check: Check, before: Document | None) -> Docu
     except errors.SpecInvalidError as error:
         raise problems.invalid(name, error.faults) from error
     document, _ = shape.plain(document)
-    faults: list[errors.Fault] = []
+    faults = _finalizers(document)
     if before is None or before["spec"].get("template") != document["spec"]["template"]:
         faults += check(document["spec"]["template"])
     if before is not None:
@@ -85,6 +85,13 @@ def _refuse_depth(document: Document) -> None:
     raise problems.bad_request(f"the object is nested deeper than {_MAX_DEPTH} levels")
 
 
+def _finalizers(document: Document) -> list[errors.Fault]:
+    if not document["metadata"].get("finalizers"):
+        return []
+    words = "not supported without a cluster: a deleted ServerSet would not wait for them"
+    return [errors.Fault("metadata.finalizers", words)]
+
+
 def _touched(before: Document, after: spec.ServerSet) -> Sequence[errors.Fault]:
     try:
         return spec.faults_of_change(spec.parse(before), after)
@@ -92,7 +99,8 @@ def _touched(before: Document, after: spec.ServerSet) -> Sequence[errors.Fault]:
         return ()  # stored by an older Ringmaster with other rules: any valid change is welcome
 
 
-def _metadata(document: Document) -> Document:
+def metadata_of(document: Document) -> Document:
+    """The metadata that was sent; 400 if it is no object."""
     metadata = document.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise problems.bad_request("metadata must be an object")
@@ -102,21 +110,28 @@ def _metadata(document: Document) -> Document:
 def _place(document: Document, *, namespace: str, name: str | None) -> None:
     """Name and namespace of the address, which the document may repeat but not contradict."""
     metadata = document["metadata"]
-    if (metadata.get("namespace") or namespace) != namespace:
-        raise problems.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
-    if name is not None and (metadata.get("name") or name) != name:
-        raise problems.bad_request(
-            f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
-        )
+    here = {"namespace": namespace} if name is None else {"namespace": namespace, "name": name}
+    refuse_others(metadata, here)
     metadata["namespace"] = namespace
     if name is not None:
         metadata["name"] = name
 
 
-def restated(proposed: Document) -> Document:
-    """A document whose status is to be stored.
+def refuse_others(claimed: Document, addressed: Document) -> None:
+    """400 for the metadata of another object than the one at the address."""
+    namespace, name = addressed["namespace"], addressed.get("name")
+    if (claimed.get("namespace") or namespace) != namespace:
+        raise problems.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if name is not None and (claimed.get("name") or name) != name:
+        raise problems.bad_request(
+            f"the name of the object ({claimed['name']}) does not match the name on the URL ({name})"
+        )
+
+
+def restated(proposed: Document, *, name: str) -> Document:
+    """A document whose status is to be stored; `name` is the object's.
 
     Raises:
         Problem: 422, the status is no object, or a condition has no type.
@@ -126,9 +141,9 @@ def restated(proposed: Document) -> Document:
     conditions = status.get("conditions", []) if isinstance(status, dict) else None
     if not isinstance(conditions, list):
         fault = errors.Fault("status", "must be an object, its conditions a list")
-        raise problems.invalid("", (fault,))
+        raise problems.invalid(name, (fault,))
     for index, condition in enumerate(conditions):
         if not isinstance(condition, dict) or not isinstance(condition.get("type"), str):
             fault = errors.Fault(f"status.conditions[{index}].type", "required")
-            raise problems.invalid("", (fault,))
+            raise problems.invalid(name, (fault,))
     return proposed

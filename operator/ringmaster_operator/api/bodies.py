@@ -7,6 +7,7 @@ that a browser's form could send is refused.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NoReturn
 
 from ringmaster_operator import errors
@@ -26,7 +27,7 @@ def read_json(body: bytes) -> Any:
         Problem: 400.
     """
     try:
-        return json.loads(body, parse_constant=_refuse)
+        return json.loads(body, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else error
         raise problems.bad_request(f"the body is not JSON: {why}") from error
@@ -58,6 +59,11 @@ def _read_yaml(body: bytes) -> dict[str, Any]:
     if len(found) != 1:
         raise problems.bad_request(f"the body holds {len(found)} objects, not one")
     return found[0]
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return value if math.isfinite(value) else _refuse(digits)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -241,7 +241,7 @@ class Sets(Lists):
             self._store.update_status,
             request.match_info["namespace"],
             request.match_info["name"],
-            lambda now: admission.restated(change(now)),
+            lambda now: admission.restated(change(now), name=now["metadata"]["name"]),
             dry_run=_dry(request),
         )
         return web.json_response(self.form(request).one(updated))
@@ -252,7 +252,9 @@ async def _object(request: web.Request) -> Document:
     if request.method == "PUT" and "Content-Type" not in request.headers:
         # kubectl's scale client says nothing; a browser never PUTs without asking us first.
         media_type = bodies.JSON
-    return bodies.read_object(await request.read(), media_type)
+    found = bodies.read_object(await request.read(), media_type)
+    admission.metadata_of(found)
+    return found
 
 
 async def _patch(request: web.Request) -> Change:
@@ -265,16 +267,25 @@ async def _patch(request: web.Request) -> Change:
 
 async def _delete_options(request: web.Request) -> Document:
     body = await request.read()
-    if not body:
-        return {}
-    if request.content_type != bodies.JSON:
+    if body and request.content_type != bodies.JSON:
         raise problems.media_type((bodies.JSON,))
-    options = bodies.read_json(body)
+    options = bodies.read_json(body) if body else {}
     if not isinstance(options, dict):
         raise problems.bad_request("the body must be DeleteOptions")
-    if "Orphan" in (options.get("propagationPolicy"), request.query.get("propagationPolicy")):
+    if not isinstance(options.get("preconditions") or {}, dict):
+        raise problems.bad_request("preconditions must be an object")
+    dry = options.get("dryRun") or []
+    if not isinstance(dry, list) or not all(isinstance(each, str) for each in dry):
+        raise problems.bad_request("dryRun must be a list of strings")
+    if _orphans(options) or _orphans(request.query):
         raise problems.bad_request("replicas cannot be orphaned here: without a set nobody serves")
     return options
+
+
+def _orphans(wish: Mapping[str, Any]) -> bool:
+    """Whether the replicas are to outlive their set; the second field is the older one."""
+    older = wish.get("orphanDependents")
+    return wish.get("propagationPolicy") == "Orphan" or answers.truth(str(older))
 
 
 def _dry(request: web.Request, *more: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ringmaster_operator import errors
-from ringmaster_operator.api import problems
+from ringmaster_operator.api import admission, problems
 
 Document = dict[str, Any]
 _SHOWN = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -33,9 +33,10 @@ def onto(server_set: Document, scale: Document) -> Document:
     """The ServerSet with the count (and the version precondition) of a Scale.
 
     Raises:
-        Problem: 422, the count is no integer of at least 0.
+        Problem: 400 if it is another's, 422 if the count is no integer of at least 0.
     """
     metadata, wanted = scale.get("metadata") or {}, scale.get("spec") or {}
+    admission.refuse_others(metadata, server_set["metadata"])
     replicas = wanted.get("replicas", 0) if isinstance(wanted, dict) else None
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         fault = errors.Fault("spec.replicas", "must be an integer of at least 0")

@@ -90,7 +90,9 @@ def test_whatever_the_operations_they_lead_to_a_valid_set_or_a_refusal(patch: An
         return patches.apply(before, patch, media_type=patches.JSON)
 
     judged(lambda: admission.changed(before, patched(), check=unchecked))
-    judged(lambda: {**before, "status": admission.restated(patched()).get("status") or {}})
+    judged(
+        lambda: {**before, "status": admission.restated(patched(), name="web").get("status") or {}}
+    )
     assert before == current()
 
 

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import local_api
 import pytest
+import requests
+from hypothesis import strategies as st
 from local_api import MERGE, SETS, TABLE, server_set
 from ringmaster_operator import errors, observed
 
@@ -107,7 +110,7 @@ def test_the_selector_is_immutable(server: local_api.Server) -> None:
         (b'{"metadata": ["a"]}', "metadata must be an object"),
         (b'{"metadata": {"namespace": "other"}}', "does not match the namespace"),
         (b'{"a":' * 500 + b"1" + b"}" * 500, "nested deeper"),
-        (b'{"metadata": {"name": "web"}, "spec": {"replicas": 1e400}}', "spec.replicas"),
+        (b'{"metadata": {"name": "web"}, "spec": {"replicas": 1e400}}', "1e400 is no JSON"),
     ],
 )
 def test_a_body_that_is_no_set_is_refused(server: local_api.Server, body: bytes, said: str) -> None:
@@ -334,3 +337,139 @@ def test_health_is_told(server: local_api.Server) -> None:
     server.replicas.ready = False
     assert server.call("GET", "/readyz").status_code == 503
     assert server.call("GET", "/livez").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "refusal"),
+    [
+        ("PUT", "", {**server_set(), "metadata": "web"}, (400, "metadata must be an object")),
+        ("PUT", "", {**server_set(), "metadata": ["web"]}, (400, "metadata must be an object")),
+        ("PUT", "/scale", {"metadata": "web", "spec": {"replicas": 5}}, (400, "metadata must be")),
+        (
+            "PUT",
+            "/scale",
+            {"metadata": {"name": "api"}, "spec": {"replicas": 5}},
+            (400, "the name of the object (api) does not match the name on the URL (web)"),
+        ),
+        (
+            "PUT",
+            "/status",
+            {**server_set(), "metadata": "web"},
+            (400, "metadata must be an object"),
+        ),
+        (
+            "PUT",
+            "/status",
+            {**server_set(), "status": 5},
+            (422, '"web" is invalid: status: must be'),
+        ),
+        ("DELETE", "", {"preconditions": "x"}, (400, "preconditions must be an object")),
+        ("DELETE", "", {"dryRun": 5}, (400, "dryRun must be a list of strings")),
+        ("DELETE", "", {"dryRun": [5]}, (400, "dryRun must be a list of strings")),
+        ("DELETE", "", {"propagationPolicy": "Orphan"}, (400, "cannot be orphaned")),
+        ("DELETE", "", {"orphanDependents": True}, (400, "cannot be orphaned")),
+        ("DELETE", "?propagationPolicy=Orphan", None, (400, "cannot be orphaned")),
+        ("DELETE", "?orphanDependents=true", None, (400, "cannot be orphaned")),
+    ],
+)
+def test_a_malformed_body_is_refused_and_changes_nothing(
+    server: local_api.Server, method: str, path: str, body: Any, refusal: tuple[int, str]
+) -> None:
+    made = server.post(server_set()).json()
+    answer = server.call(method, f"{SETS}/web{path}", json=body)
+    assert status(answer)[0] == refusal[0]
+    assert refusal[1] in status(answer)[2]
+    assert server.get(f"{SETS}/web") == made
+
+
+def test_a_finalizer_is_refused_for_nobody_would_wait_for_it(server: local_api.Server) -> None:
+    document = server_set()
+    document["metadata"]["finalizers"] = ["example.com/wait"]
+    refused = server.post(document)
+    assert status(refused)[0] == 422
+    assert refused.json()["details"]["causes"][0]["field"] == "metadata.finalizers"
+    document["metadata"]["finalizers"] = []
+    assert server.post(document).status_code == 201
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.sampled_from([float("inf"), 1.5])  # the former is sent as 1e999
+    | st.text(max_size=5)
+    | st.sampled_from(["web", "default", "1", "All", "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "type", "metadata", "spec", "x"]), inner)
+    ),
+    max_leaves=6,
+)
+SCALE = {"metadata": {"name": "web", "resourceVersion": ""}, "spec": {"replicas": 2}}
+RESTATED = {
+    **server_set(),
+    "status": {"replicas": 1, "selector": "a=b", "conditions": [{"type": "Ready", "status": "x"}]},
+}
+OPTIONS = {
+    "preconditions": {"uid": "", "resourceVersion": ""},
+    "dryRun": ["All"],
+    "propagationPolicy": "Background",
+}
+PATCH = [{"op": "replace", "path": "/spec/replicas", "value": 2}]
+JSON_PATCH = {"Content-Type": "application/json-patch+json"}
+JSON = {"Content-Type": "application/json"}
+SENT = [
+    ("POST", SETS, JSON, server_set("api")),
+    ("PUT", f"{SETS}/web", JSON, server_set()),
+    ("PUT", f"{SETS}/web/scale", JSON, SCALE),
+    ("PUT", f"{SETS}/web/status", JSON, RESTATED),
+    ("DELETE", f"{SETS}/web", JSON, OPTIONS),
+    ("PATCH", f"{SETS}/web", MERGE, server_set()),
+    ("PATCH", f"{SETS}/web/scale", MERGE, SCALE),
+    ("PATCH", f"{SETS}/web/status", MERGE, RESTATED),
+    ("PATCH", f"{SETS}/web", JSON_PATCH, PATCH),
+    ("PATCH", f"{SETS}/web/status", JSON_PATCH, PATCH),
+]
+
+
+def places(value: Any) -> list[tuple[Any, ...]]:
+    """The path to everything in a JSON value, itself included."""
+    found: list[tuple[Any, ...]] = [()]
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        found += [(key, *path) for key, inner in items for path in places(inner)]
+    return found
+
+
+def spoilt(value: Any, path: tuple[Any, ...], by: Any) -> Any:
+    """A copy of a JSON value with something else at one place."""
+    if not path:
+        return by
+    copied = dict(value) if isinstance(value, dict) else list(value)
+    copied[path[0]] = spoilt(value[path[0]], path[1:], by)
+    return copied
+
+
+def strictly(answer: requests.Response) -> Any:
+    """The answer, which must be JSON and no more."""
+    return json.loads(answer.content, parse_constant=pytest.fail)
+
+
+def test_no_body_is_answered_with_a_5xx_or_leaves_anything_that_is(
+    server: local_api.Server,
+) -> None:
+    @hypothesis.given(sent=st.sampled_from(SENT), value=VALUES, data=st.data())
+    def send(sent: tuple[str, str, dict[str, str], Any], value: Any, data: st.DataObject) -> None:
+        method, path, headers, good = sent
+        body = json.dumps(spoilt(good, data.draw(st.sampled_from(places(good))), value))
+        server.post(server_set())
+        answer = server.call(method, path, data=body.replace("Infinity", "1e999"), headers=headers)
+        assert answer.status_code < 500, answer.text
+        strictly(answer)
+        for shown in (SETS, f"{SETS}/web", f"{SETS}/web/scale"):
+            for accept in (TABLE, {}):
+                seen = server.call("GET", shown, headers=accept)
+                assert seen.status_code == 200, seen.text
+                strictly(seen)
+
+    send()
