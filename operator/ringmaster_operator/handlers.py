@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import kopf
 import structlog
@@ -59,6 +59,9 @@ class Watch:
             kopf.operator(
                 registry=table(notify, self._access),
                 settings=_settings(),
+                # For peers, of which there are none. kopf's own makes an identity of the user's
+                # name, and the image's user has none.
+                identity=cast(Any, naming.GROUP),
                 standalone=True,
                 clusterwide=self._scope.everywhere,
                 namespaces=() if self._scope.everywhere else self._scope.namespaces,
