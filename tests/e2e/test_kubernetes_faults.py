@@ -65,6 +65,12 @@ def lose(world):
     world.delete_pod(world.pods()[0])
 
 
+def roll_back(world):
+    """A version that never gets ready; what it made goes again."""
+    bad = paper_cluster.template(paper_cluster.BAD)
+    world.edit(strategy={"onFailure": "Rollback"}, progressDeadlineSeconds=3, template=bad)
+
+
 def adopt(world):
     """One too many, so one goes."""
     world.orphan()
@@ -81,6 +87,7 @@ CHANGES = {
     "loss": lose,
     "adopt": adopt,
     "release": release,
+    "rollback": roll_back,
 }
 
 

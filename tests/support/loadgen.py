@@ -76,7 +76,8 @@ class Link:
                 raise
             raise UnansweredError("closed before the response") from error
         except TimeoutError as error:
-            raise SilenceError(f"no answer to {key} within {_ANSWER:g} s") from error
+            ends = self.writer.get_extra_info("sockname")
+            raise SilenceError(f"no answer to {key} within {_ANSWER:g} s at {ends}") from error
         except OSError as error:
             raise UnansweredError(repr(error)) from error
         length = 0
@@ -129,6 +130,10 @@ class _Load:
                     raise
                 self.outcome.retried += 1
                 await asyncio.sleep(_PAUSE)
+            except OSError:
+                if link is not None:
+                    link.writer.close()
+                raise
 
     def _note(self, number: int, key: str, *, status: int, body: bytes) -> None:
         if status != 200:
