@@ -7,6 +7,7 @@ wanted comes about, never with more pods than allowed, and then nothing is writt
 from __future__ import annotations
 
 import threading
+import time
 
 import kube_cluster
 import paper_cluster
@@ -67,7 +68,7 @@ def lose(world):
 
 def roll_back(world):
     """A version that never gets ready; what it made goes again."""
-    bad = paper_cluster.template(paper_cluster.BAD)
+    bad = paper_cluster.template(f"{paper_cluster.BAD}-{time.monotonic_ns()}")
     world.edit(strategy={"onFailure": "Rollback"}, progressDeadlineSeconds=3, template=bad)
 
 
