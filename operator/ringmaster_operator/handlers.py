@@ -59,6 +59,9 @@ class Watch:
             kopf.operator(
                 registry=table(notify, self._access),
                 settings=_settings(),
+                # For peers, of which there are none. kopf's own makes an identity of the user's
+                # name, and the image's user has none.
+                identity=cast(Any, naming.GROUP),
                 standalone=True,
                 # Without one kopf asks who the user is, which a container's bare number cannot say.
                 identity=cast("Any", "ringmaster-operator"),

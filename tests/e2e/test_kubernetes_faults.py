@@ -7,6 +7,7 @@ wanted comes about, never with more pods than allowed, and then nothing is writt
 from __future__ import annotations
 
 import threading
+import time
 
 import kube_cluster
 import paper_cluster
@@ -65,6 +66,12 @@ def lose(world):
     world.delete_pod(world.pods()[0])
 
 
+def roll_back(world):
+    """A version that never gets ready; what it made goes again."""
+    bad = paper_cluster.template(f"{paper_cluster.BAD}-{time.monotonic_ns()}")
+    world.edit(strategy={"onFailure": "Rollback"}, progressDeadlineSeconds=3, template=bad)
+
+
 def adopt(world):
     """One too many, so one goes."""
     world.orphan()
@@ -81,6 +88,7 @@ CHANGES = {
     "loss": lose,
     "adopt": adopt,
     "release": release,
+    "rollback": roll_back,
 }
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ _PATIENCE = 5.0
 _PAUSE = 0.02
 # A balancer answers before that, whatever its servers do: it waits 30 s for one.
 _ANSWER = 45.0
+# struct tcp_info of linux/tcp.h up to tcpi_unacked: state, ca_state, retransmits, …
+_TCP_INFO = struct.Struct("=8B5I")
 
 
 @dataclass
@@ -63,6 +67,18 @@ class Link:
         """Nothing was sent since its orderly end."""
         return self.last or self.reader.at_eof()
 
+    def _state(self) -> str:
+        """Whether the kernel at the other end took the request: else the network lost it."""
+        info = self.writer.get_extra_info("socket").getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size
+        )
+        state, _, retransmits, *_, unacknowledged = _TCP_INFO.unpack(info)
+        client = self.writer.get_extra_info("sockname")[1]
+        return (
+            f"from port {client}, TCP state {state}, {unacknowledged} segments unacknowledged, "
+            f"sent again {retransmits} times"
+        )
+
     async def get(self, path: str, key: str) -> tuple[int, bytes]:
         """One GET: status and body."""
         request = f"GET {path} HTTP/1.1\r\nHost: load\r\nX-Request-Id: {key}\r\n"
@@ -76,7 +92,9 @@ class Link:
                 raise
             raise UnansweredError("closed before the response") from error
         except TimeoutError as error:
-            raise SilenceError(f"no answer to {key} within {_ANSWER:g} s") from error
+            raise SilenceError(
+                f"no answer to {key} within {_ANSWER:g} s, {self._state()}"
+            ) from error
         except OSError as error:
             raise UnansweredError(repr(error)) from error
         length = 0
@@ -129,6 +147,10 @@ class _Load:
                     raise
                 self.outcome.retried += 1
                 await asyncio.sleep(_PAUSE)
+            except OSError:
+                if link is not None:
+                    link.writer.close()
+                raise
 
     def _note(self, number: int, key: str, *, status: int, body: bytes) -> None:
         if status != 200:

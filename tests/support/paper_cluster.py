@@ -20,6 +20,7 @@ from ringmaster_operator.runtimes import kubernetes
 from virtual_clock import Effects, InlineExecutor, OperatorKilledError, VirtualClock
 
 Document = dict[str, Any]
+BAD = "bad"  # versions that begin so never get ready
 
 
 def template(version: str = "v1") -> Document:
@@ -125,12 +126,12 @@ class PaperSet:
         return list(answer["items"])
 
     def kubelet(self) -> None:
-        """Every pod runs and is ready."""
+        """Every pod runs and is ready, but one of a bad version."""
         now = dt.datetime.fromtimestamp(self.clock(), tz=dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         pods = self.pods()
         self.most = max(self.most, len(pods))
         for number, pod in enumerate(pods):
-            if pod["status"].get("phase") == "Pending":
+            if pod["status"].get("phase") == "Pending" and not _bad(pod):
                 ready = {"type": "Ready", "status": "True", "lastTransitionTime": now}
                 status = {"phase": "Running", "podIP": f"10.9.0.{number}", "conditions": [ready]}
                 path = paths.pods(self.owner.namespace, pod["metadata"]["name"]) + "/status"
@@ -182,16 +183,18 @@ class PaperSet:
         places = {pod["metadata"]["labels"].get("ringmaster.dev/ordinal") for pod in pods}
         names = {pod["metadata"]["labels"].get("ringmaster.dev/name") for pod in pods}
         conditions = {
-            each["type"]: each["status"]
+            each["type"]: (each["status"], each["reason"])
             for each in document.get("status", {}).get("conditions", [])
         }
+        rolled_back = conditions.get("Ready") == ("False", "RolledBack")
         return (
             len(pods) == len(places) == wanted
             and set(self.announcer.balancers[0].states("active")) == names
             and not self.announcer.balancers[0].states("draining")
-            and conditions.get("Ready") == "True"
+            and not any(map(_bad, pods))
+            and (conditions.get("Ready", ("",))[0] == "True" or rolled_back)
             and document["status"]["observedGeneration"] == document["metadata"]["generation"]
-            and document["status"]["updatedReplicas"] == wanted
+            and document["status"]["updatedReplicas"] == (0 if rolled_back else wanted)
         )
 
     def writes_at_rest(self, *, rounds: int = 4) -> list[str]:
@@ -205,3 +208,8 @@ class PaperSet:
             self.offset += 15
             self.look()
         return [each for each in self.effects.log[before:] if not each.startswith("push")]
+
+
+def _bad(pod: Document) -> bool:
+    values = {each["name"]: each["value"] for each in pod["spec"]["containers"][0]["env"]}
+    return values["VERSION"].startswith(BAD)
