@@ -131,6 +131,16 @@ bench-kubernetes: $(DEV_STAMP)  ## beside an apps/v1 ReplicaSet, on the cluster 
 bench-docker: $(DEV_STAMP)  ## beside `docker compose up --scale` and a Swarm service, on this engine (needs make images)
 	$(BIN)/python bench/docker_peers.py --out bench/results $(DOCKER_BENCH_FLAGS)
 
+FUZZ_SECONDS ?= 120
+.PHONY: fuzz
+fuzz: $(DEV_STAMP)  ## mutated streams at both sides of the data plane, in memory: FUZZ_SECONDS=120
+	PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_FLAGS)
+
+SOAK_SECONDS ?= 600
+.PHONY: soak
+soak: $(DEV_STAMP)  ## load while members, servers and workers come, go and are killed: SOAK_SECONDS=600
+	PYTHONPATH=tests/support $(BIN)/python bench/soak.py --seconds $(SOAK_SECONDS) $(SOAK_FLAGS)
+
 .PHONY: experiments
 experiments: $(DEV_STAMP)  ## the performance analysis, live: docs/performance-analysis.md (about 5 minutes)
 	$(BIN)/ringmaster experiment report --out docs/performance --page docs/performance-analysis.md

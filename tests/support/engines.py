@@ -51,6 +51,12 @@ def haproxy() -> str:
 
 
 @functools.cache
+def slowhttptest() -> str:
+    """Why there is no attacker, or nothing."""
+    return "" if shutil.which("slowhttptest") else "slowhttptest is not installed"
+
+
+@functools.cache
 def kubectl() -> str:
     """Why there is no kubectl, or nothing."""
     return answers("kubectl", "version", "--client")
@@ -61,6 +67,7 @@ CHECKS = {
     "kubernetes": kubernetes,
     "kind": kind,
     "haproxy": haproxy,
+    "slowhttptest": slowhttptest,
     "kubectl": kubectl,
 }
 

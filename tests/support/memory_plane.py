@@ -96,11 +96,13 @@ def plain(message: Message) -> Iterable[bytes | None]:
 class Server:
     """Reads with h11 what one upstream connection gets; answers whole requests.
 
-    An answer is pieces of a response; None among them is the end of the connection.
+    An answer is pieces of a response; None among them is the end of the connection. `trailers`:
+    they may come; we drop them, others do not.
     """
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, *, trailers: bool = False) -> None:
         self.answer = answer
+        self.trailers = trailers
         self.messages: list[Message] = []
         self.raw = b""
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
@@ -127,9 +129,9 @@ class Server:
                     last = self.messages[-1]
                     done = Message(last.method, last.target, last.fields, last.body, True)
                     self.messages[-1] = done
-                    assert not event.headers  # trailers are dropped
+                    assert self.trailers or not event.headers
                     out += self.answer(done)
-                    self._h11.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
+                    self._h11.send(h11.Response(status_code=400, headers=[("Content-Length", "0")]))
                     self._h11.send(h11.EndOfMessage())
                     if self._h11.our_state is not h11.DONE:
                         return out
@@ -291,12 +293,14 @@ def replies(output: bytes, methods: Iterable[bytes], *, ended: bool) -> list[Rep
         reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
         reader.send(h11.Request(method=method, target="/", headers=[("Host", "h")]))
         reader.send(h11.EndOfMessage())
-        reader.receive_data(rest)
+        if rest:
+            reader.receive_data(rest)
         reply = Reply(0, (), b"", complete=False)
         while not reply.complete:
             event = reader.next_event()
             if event is h11.NEED_DATA:
-                if not ended:
+                if not ended or not reply.status:
+                    assert not (ended and rest), rest  # half a head, then an orderly end
                     break
                 ended = False
                 reader.receive_data(b"")

@@ -73,6 +73,8 @@ class Reader:
         if parser is not None:
             try:
                 parser.feed_data(head)
+            except httptools.HttpParserUpgrade:
+                fields.spent = True  # CONNECT is one without any of the fields
             except httptools.HttpParserError:
                 # Perhaps it was spent without our knowing, as HTTP/1.0 does: ask a new one.
                 return self.read(head)
@@ -92,7 +94,7 @@ class Reader:
         try:
             parser.feed_data(head)
         except httptools.HttpParserUpgrade:
-            pass
+            self._fields.spent = True
         except httptools.HttpParserError as error:
             raise MalformedError(str(error)) from error
         return parser

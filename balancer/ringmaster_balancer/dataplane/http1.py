@@ -79,6 +79,9 @@ _HOST: Final = re.compile(  # 9112 §3.2, 9110 §4.2: uri-host [ ":" port ], nev
 )
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # 9110 §5.6.2
+_STATUS_LINE: Final = re.compile(  # 9112 §4; llhttp takes any reason. The space may be missing
+    rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n"
+)
 _MAX_DIGITS: Final = 15  # of a length: a petabyte; no server counts further
 
 
@@ -440,11 +443,11 @@ class Response:
 
 def response(head: bytes, fields: Sequence[Field], method: bytes) -> Response:
     """Judge an upstream's head. `fields` are those of RESPONSE_FIELDS. Raises BadResponseError."""
-    minor = VERSIONS.get(head[:8])
-    status = head[9:12]
-    if minor is None or not status.isdigit() or status[:1] == b"0" or head[12:13] not in b" \r":
+    line = _STATUS_LINE.match(head)
+    if line is None:
         raise BadResponseError("the status line is malformed")
-    decided = Response(head, int(status))
+    minor = VERSIONS[line[1]]
+    decided = Response(head, int(line[2]))
     if not minor:
         decided.minor = 0
         decided.keep_alive = False

@@ -34,6 +34,19 @@ def test_a_head_is_read_the_same_after_any_other(before: bytes) -> None:
     assert one.read(GET) == [(b"host", b"h", 1), (b"x-id", b"1 ", 3)]
 
 
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-Id: 1 \r\n\r\n",
+        b"CONNECT h:80 HTTP/1.1\r\nX-Id: 1 \r\n\r\n",
+    ],
+)
+def test_an_upgrade_is_read_the_same_before_and_after_any_other(upgrade: bytes) -> None:
+    one = reader()
+    for head in (GET, upgrade, upgrade, GET):
+        assert one.read(head) == reader().read(head)
+
+
 @pytest.mark.parametrize("bad", [b"GET / HTTP/1.1\r\nA : b\r\n\r\n", b"\x00\r\n\r\n"])
 def test_a_head_is_read_the_same_after_a_bad_one(bad: bytes) -> None:
     one = reader()

@@ -245,6 +245,7 @@ BAD = [
     # 9112 §11.1: splitting
     "HTTP/1.1 200 OK\r\nLocation: /\rSet-Cookie: evil=1\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nLocation: /\nContent-Length: 5\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 O\x00K\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 200 O\rK\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nA\x00: b\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 200 OK\r\n: b\r\nContent-Length: 0\r\n\r\n",
@@ -639,6 +640,26 @@ def test_websockets_pass_both_ways_and_outlive_a_change_of_membership() -> None:
                 stand.install(states={"web-0": members.State.DRAINING})
                 await client.send("still there")
                 assert await client.recv() == "still there"
+
+    scripted.run(scenario())
+
+
+def test_an_upgrade_is_read_as_well_after_plain_requests() -> None:
+    """One parser serves all connections of a worker, as long as its last head did not spend it."""
+
+    async def play(peer: scripted.Peer) -> None:
+        while head := await peer.head():
+            switch = "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+            switched = f"HTTP/1.1 101 Switching Protocols\r\n{switch}".encode()
+            peer.send(switched if b"Upgrade" in head else scripted.OK)
+
+    async def scenario() -> None:
+        async with scripted.stand(play) as stand:
+            for _ in range(3):
+                assert (await stand.get())[0] == 200
+                client = await stand.connect()
+                client.send(scripted.get(extra=["Connection: Upgrade", "Upgrade: websocket"]))
+                assert (await client.head()).startswith(b"HTTP/1.1 101 ")
 
     scripted.run(scenario())
 
