@@ -123,6 +123,10 @@ bench-ring: $(DEV_STAMP)  ## what a ring of 1,000 members costs, beside uhashrin
 ring-comparison: $(DEV_STAMP)  ## measure all schemes again, into docs/ring.md
 	$(BIN)/python bench/ring.py --write docs/ring.md
 
+.PHONY: ring-page
+ring-page: $(DEV_STAMP)  ## take docs/ring-page.png again, with chromium (a minute)
+	$(BIN)/python -B tests/support/ring_page.py docs/ring-page.png
+
 .PHONY: bench-kubernetes
 bench-kubernetes: $(DEV_STAMP)  ## beside an apps/v1 ReplicaSet, on the cluster that kubectl talks to
 	$(BIN)/python bench/kubernetes.py --out bench/results $(BENCH_FLAGS)

@@ -20,6 +20,12 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 INK = "#333333"
 FAINT = "#999999"
 
+
+def colour(number: int) -> str:
+    """Of server `number` (from 0); they begin anew after the eighth."""
+    return COLOURS[number % len(COLOURS)]
+
+
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 11,

@@ -25,6 +25,7 @@ _SLOWEST = (60.0, 50.0)  # seconds to begin with, then requests a second
 _HEAD_BYTES = 65_536
 _REPORT_SECONDS = 0.1  # between two calls of `progress`
 _OK = 200
+_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 _FIELD = re.compile(rb"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
 
 
@@ -195,17 +196,20 @@ class _Connection:
         reader, writer = self._streams
         writer.write(b"%bX-Request-Id: %b\r\n\r\n" % (self._request, key))
         head = await reader.readuntil(b"\r\n\r\n")
+        status = _STATUS.match(head)
+        if status is None:
+            self.close()
+            raise Refused("no status line of HTTP/1")
         fields = {name.lower(): value for name, value in _FIELD.findall(head)}
         length = fields.get(b"content-length")
-        if length is None:
+        if length is None or not length.isdigit():
             self.close()
             raise Refused("no Content-Length")
         body = await reader.readexactly(int(length))
         if fields.get(b"connection", b"").lower() == b"close":
             self.close()
-        status = int(head.split(b" ", 2)[1])
-        if status != _OK:
-            raise Refused(f"status {status}")
+        if int(status[1]) != _OK:
+            raise Refused(f"status {int(status[1])}")
         return fields.get(b"x-ringmaster-member", b""), body
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ def text(found: Findings, *, pictures: str) -> str:
         _scaling(found.scaling.outcomes, pictures),
         _recovery(found.recovery, pictures),
         _hashing(found, pictures),
-        _anatomy(pictures),
+        _anatomy(found, pictures),
         _docker(found, pictures),
         _replay(pictures),
     )
@@ -134,10 +134,12 @@ def _told(expected: recovery.Expected, run: results.Live) -> str:
         for event in run.seen.events
     ]
     stood_in = recovery.stood_in(expected, run.seen)
+    foreign = recovery.foreign(expected, run.seen)
+    others = f"{foreign:,} other requests met another member" if foreign else "no other key moved"
     timings = run.timings
     return f"""{_table(("step", "what was seen", "after the kill"), rows)}
 
-Failed requests: **{run.failed} of {len(expected.owners):,}**. {stood_in:,} requests of the dead server's keys were answered by the next candidates until its successor took its place; no other key moved. {timings.rate:,.0f} requests a second, latency {timings.median:.0f} ms in the median, {timings.p99:.0f} ms at the 99th percentile, {timings.largest:.0f} ms at most. The operator's API was asked every 10 ms, so what it said is known to about that."""
+Failed requests: **{run.failed} of {len(expected.owners):,}**. {stood_in - foreign:,} requests of the dead server's keys were answered by the next candidates until its successor took its place; {others}. {timings.rate:,.0f} requests a second, latency {timings.median:.0f} ms in the median, {timings.p99:.0f} ms at the 99th percentile, {timings.largest:.0f} ms at most. The operator's API was asked every 10 ms, so what it said is known to about that."""
 
 
 def _hashing(found: Findings, pictures: str) -> str:
@@ -172,10 +174,12 @@ Experiments 1 and 2 again, on the same keys, for the assignment's functions (H(i
 *live* are the requests per server of {trial.requests:,}; the columns 2 to 6 are most / mean of {next(iter(found.hashing_scaling.values()))[0].trial.requests:,} requests on so many servers."""
 
 
-def _anatomy(pictures: str) -> str:
+def _anatomy(found: Findings, pictures: str) -> str:
     three, plain = (anatomy.of(rings.VARIANTS[name], 3) for name in ("assignment", "modulo"))
     six = anatomy.of(rings.VARIANTS["assignment"], 6)
+    strong = anatomy.of(rings.VARIANTS["xxh64"], 3)
     slots, reached = three.slots, len(three.reached)
+    even = [each for each in found.hashing if each.trial.variant.ring["scheme"] != "classic"]
     return f"""### Why the assignment's functions cannot be even
 
 ![The classic ring with three servers]({pictures}/hashing-slots.png)
@@ -190,7 +194,7 @@ No number of requests evens this out: these are the limits themselves.
 
 ### Why `i % 512` does not help
 
-It cures the half that does no harm. All {len(plain.reached)} slots are met then, but the virtual servers stay where Φ puts them, so a server's share is what it owns: {_exact(plain)} %. Server 1 has even more than before ({plain.owned[0]}/{slots} = {_percent(plain.shares[0])} instead of {_percent(three.shares[0])}), because H's {reached} squares happened to meet the crowded stretch a little more often. A strong hash of the key (xxh64) gives the same again. What must change is where the *servers* are: ketama spreads 160 points of each over 2³² places, maglev and hrw give every slot an owner by a hash of its own, and the busiest server is within a few percent of the mean."""
+It cures the half that does no harm. All {len(plain.reached)} slots are met then, but the virtual servers stay where Φ puts them, so a server's share is what it owns: {_exact(plain)} %. Server 1 then has {plain.owned[0]}/{slots} = {_percent(plain.shares[0])} instead of {_percent(three.shares[0])}: H's {reached} squares meet the crowded stretch in another proportion than all slots do. A strong hash of the key (xxh64) gives {"the same again" if strong.shares == plain.shares else f"{_exact(strong)} %"}. What must change is where the *servers* are: ketama spreads 160 points of each over 2³² places, maglev and hrw give every slot an owner by a hash of its own, and in this run the busiest of {even[0].trial.servers} servers had {max(each.spread.peak for each in even):.3f} times the mean at most."""
 
 
 def _docker(found: Findings, pictures: str) -> str:

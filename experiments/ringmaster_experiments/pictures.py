@@ -215,11 +215,11 @@ def _band(axes: Axes, outcomes: Sequence[trials.Outcome], units: Sequence[float]
 
 def _strip(axes: Axes, ring: anatomy.Anatomy) -> None:
     for start, length, owner in ring.arcs:
-        axes.broken_barh([(start, length)], (0.0, 1.0), color=canvas.COLOURS[owner], alpha=0.45)
+        axes.broken_barh([(start, length)], (0.0, 1.0), color=canvas.colour(owner), alpha=0.45)
     for owner, points in enumerate(ring.points):
-        axes.vlines(points, 0, 1, color=canvas.COLOURS[owner], linewidth=1.2)
+        axes.vlines(points, 0, 1, color=canvas.colour(owner), linewidth=1.2)
         axes.broken_barh(
-            [], (0, 1), color=canvas.COLOURS[owner],
+            [], (0, 1), color=canvas.colour(owner),
             label=f"server {owner + 1}: {ring.owned[owner]} slots, "
             f"{100 * ring.shares[owner]:.2f} % of the requests",
         )  # fmt: skip

@@ -101,7 +101,7 @@ def judge(expected: Expected, seen: Seen) -> tuple[trials.Verdict, ...]:
     total, failures = len(expected.owners), seen.measured.failures
     failed = sum(failures.values())
     kinds = "; ".join(f"{count} × {kind}" for kind, count in sorted(failures.items()))
-    foreign = _foreign(expected, seen)
+    others = foreign(expected, seen)
     missing = [event.name for event in seen.events if event.seconds is None]
     return (
         trials.Verdict(
@@ -110,8 +110,8 @@ def judge(expected: Expected, seen: Seen) -> tuple[trials.Verdict, ...]:
         trials.Verdict(
             "every request was answered by its key's owner or, the victim's after the kill, by the "
             "candidate that the table names next",
-            not foreign,
-            f"{foreign:,} of {total:,} by another" if foreign else f"{total:,} requests",
+            not others,
+            f"{others:,} of {total:,} by another" if others else f"{total:,} requests",
         ),
         trials.Verdict(
             "the dead server was replaced and its place in the ring taken again",
@@ -126,7 +126,7 @@ def judge(expected: Expected, seen: Seen) -> tuple[trials.Verdict, ...]:
     )
 
 
-def _foreign(expected: Expected, seen: Seen) -> int:
+def foreign(expected: Expected, seen: Seen) -> int:
     """Requests that a member answered which the table does not name for them."""
     victim = expected.plan.victim
     count = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import shutil
 from pathlib import Path
 
 from ringmaster_experiments import commands, page, results, rings, telling, trials, victims
@@ -62,10 +63,12 @@ def _on_docker(
     settings: commands.Settings, *, say: telling.Say
 ) -> tuple[results.Ran, results.Recovered] | None:
     """Experiments 1 and 3 with containers, where there is an engine with the image."""
+    folder = settings.out / "docker"
     if fault := victims.docker_fault():
         say(f"not on Docker: {fault} (`make images` builds the image)")
+        shutil.rmtree(folder, ignore_errors=True)  # an earlier run's: not what the page tells
         return None
-    there = dataclasses.replace(settings, out=settings.out / "docker", runtime="docker")
+    there = dataclasses.replace(settings, out=folder, runtime="docker")
     say("1. distribution, on Docker")
     first = commands.distribution(
         there, ring=rings.DEFAULT, requests=DISTRIBUTION, servers=SERVERS, say=say

@@ -57,8 +57,9 @@ class Recovered:
 
     @property
     def verdicts(self) -> tuple[trials.Verdict, ...]:
-        """Of the live run."""
-        return recovery.judge(self.expected, self.live.seen) if self.live else ()
+        """Of the simulation and, if there was one, the live run."""
+        drawn = trials.fits(self.expected.undisturbed(), self.expected.shares)
+        return (drawn, *(recovery.judge(self.expected, self.live.seen) if self.live else ()))
 
 
 def holds(verdicts: Sequence[trials.Verdict]) -> bool:

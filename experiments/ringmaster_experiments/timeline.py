@@ -95,7 +95,12 @@ def _throughput(axes: Axes, expected: recovery.Expected, pieces: Sequence[recove
         for member in expected.ids
     ]
     axes.stackplot(
-        times, rates, labels=labels, colors=canvas.COLOURS[: len(labels)], alpha=0.75, linewidth=0
+        times,
+        rates,
+        labels=labels,
+        colors=[canvas.colour(number) for number in range(len(labels))],
+        alpha=0.75,
+        linewidth=0,
     )
     axes.set_ylabel("requests answered a second,\nby member")
     axes.set_ylim(bottom=0, top=1.6 * max(map(sum, zip(*rates, strict=True)), default=1))

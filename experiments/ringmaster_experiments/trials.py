@@ -96,7 +96,7 @@ def run(
     expected = rings.owners(ring, ids, keys)
     shares = rings.shares(ring, ids)
     simulated = _counts(expected, len(ids))
-    verdicts = [_fits(simulated, shares)]
+    verdicts = [fits(simulated, shares)]
     if measured is not None:
         verdicts += judge(expected, measured)
     return Outcome(
@@ -152,11 +152,8 @@ def digest(owners: Sequence[int]) -> str:
     return hashlib.sha256(packed).hexdigest()
 
 
-def _counts(owners: array[int], members: int) -> tuple[int, ...]:
-    return tuple(owners.count(member) for member in range(members))
-
-
-def _fits(counts: Sequence[int], shares: Sequence[float]) -> Verdict:
+def fits(counts: Sequence[int], shares: Sequence[float]) -> Verdict:
+    """The simulated counts against theory."""
     fit = chance.fit(counts, shares)
     return Verdict(
         "the simulation is a fair draw from the table's shares",
@@ -164,3 +161,7 @@ def _fits(counts: Sequence[int], shares: Sequence[float]) -> Verdict:
         f"chi-square {fit.statistic:.2f} with {fit.freedom} degrees of freedom, "
         f"p = {fit.p:.4f} (threshold {chance.THRESHOLD})",
     )
+
+
+def _counts(owners: array[int], members: int) -> tuple[int, ...]:
+    return tuple(owners.count(member) for member in range(members))

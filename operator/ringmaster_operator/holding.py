@@ -49,7 +49,7 @@ def decide(server_set: spec.ServerSet, before: memory.Memory, *, ids: Ids, ask: 
     if server_set.metadata.deletion_timestamp or before.ring is None or not old:
         return Decision(server_set)
     in_force = sections.Ring.model_validate(before.ring)
-    limit = _limit(server_set)
+    limit = allowed_percent(server_set)
     changes_ring = _layout(in_force) != _layout(server_set.spec.ring)
     changes_ids = limit is not None and set(ids(server_set)) != set(old)
     if not changes_ring and not changes_ids:
@@ -116,7 +116,7 @@ def _words(judgement: observed.Judgement, *, limit: float, generation: int) -> s
     )
 
 
-def _limit(server_set: spec.ServerSet) -> float | None:
+def allowed_percent(server_set: spec.ServerSet) -> float | None:
     """What may move; None: anything, for there is no limit or this change is allowed."""
     allowed = server_set.metadata.annotations.get(naming.ANNOTATION_ALLOW_MOVE, "").lower()
     if allowed in ("true", str(server_set.metadata.generation)):

@@ -39,11 +39,15 @@ def test_a_ring_that_there_is_not_is_named(settings):
         commands.scaling(settings, ring="crc", requests=1, say=print)
 
 
-def test_a_recovery_is_simulated_without_a_verdict(settings):
+def test_a_simulated_recovery_is_judged_as_a_draw_from_the_shares(settings):
     said = []
     done = commands.recover(
         settings, ring="hrw", requests=1_000, servers=3, victim=2, say=said.append
     )
-    assert (done.live, done.verdicts) == (None, ())
+    assert done.live is None
+    (verdict,) = done.verdicts
+    assert verdict.holds
+    assert verdict.promise == "the simulation is a fair draw from the table's shares"
+    assert any(line.startswith(f"agrees  {verdict.promise}: chi-square") for line in said)
     assert done.expected.victim == "web-2"
     assert not (settings.out / "recovery.png").exists()

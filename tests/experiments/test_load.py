@@ -78,6 +78,22 @@ def test_failures_are_counted_by_kind_and_never_retried():
     assert outcome.answers.count(load.NOBODY) == 75
 
 
+def test_an_answer_that_is_no_http_is_a_failure_of_its_request_alone():
+    async def answer(head: bytes) -> bytes:
+        match int(key_of(head)) % 4:
+            case 0:
+                return b"nonsense\r\ncontent-length: 0\r\n\r\n"
+            case 1:
+                return b"HTTP/1.1 OK\r\ncontent-length: 0\r\n\r\n"
+            case 2:
+                return b"HTTP/1.1 200 OK\r\ncontent-length: two\r\n\r\n"
+        return slow_server.ok("web-0", "x")
+
+    with slow_server.running(answer) as port:
+        outcome = drive(port, connections=4)
+    assert outcome.failures == {"no status line of HTTP/1": 50, "no Content-Length": 25}
+
+
 def test_nobody_listening_is_a_failure_of_every_request():
     async def answer(_head: bytes) -> bytes:
         return b""

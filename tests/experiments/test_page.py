@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from array import array
@@ -95,3 +96,24 @@ def test_tables_have_as_many_cells_as_headings():
         else:
             assert len(set(rows)) <= 1
             rows = []
+
+
+def test_keys_that_met_another_member_are_told_and_not_denied():
+    assert "no other key moved" in page.text(findings(), pictures="p")
+    done = recovered()
+    answers = array("i", done.expected.owners)
+    strayed = next(n for n, owner in enumerate(answers) if owner == 0)
+    answers[strayed] = 2
+    seen = dataclasses.replace(done.live.seen, measured=trials.Measured(answers))
+    strange = results.Recovered(done.expected, dataclasses.replace(done.live, seen=seen))
+    said = page.text(findings(recovery=strange), pictures="p")
+    assert "no other key moved" not in said
+    assert "0 requests of the dead server's keys" in said
+    assert "1 other requests met another member" in said
+
+
+def test_what_good_rings_do_is_measured():
+    peaks = [outcome(name, 3).spread.peak for name in ("ketama", "maglev", "hrw")]
+    said = page.text(findings(), pictures="p")
+    assert f"the busiest of 3 servers had {max(peaks):.3f} times the mean at most" in said
+    assert "(xxh64) gives the same again" in said

@@ -41,3 +41,9 @@ def test_a_picture_is_a_png_of_a_legible_size_and_the_same_each_time(name, tmp_p
     assert 900 <= width <= 1_600
     assert 500 <= height <= 1_000
     assert b"Software" not in data  # no version of matplotlib, no date
+
+
+def test_more_servers_than_colours_are_drawn_all_the_same(tmp_path):
+    strips = [anatomy.of(rings.VARIANTS["modulo"], 11)]
+    pictures.slots(strips, tmp_path / "many.png")
+    assert (tmp_path / "many.png").stat().st_size > 1_000

@@ -35,6 +35,7 @@ class FakeWorker:
         self.confirms = confirms
         self.answers = answers
         self.stats = stats or {}
+        self.hits: bytes = b""  # by slot, handed over once when asked
         self.in_flight: dict[str, int] = {}
         self.got: list[ipc.Frame] = []
         self._news = asyncio.Event()
@@ -53,8 +54,8 @@ class FakeWorker:
             self._writer.close()
             await asyncio.gather(task, return_exceptions=True)
 
-    def say(self, kind: ipc.Kind, **fields: Any) -> None:
-        self._writer.write(ipc.encode(ipc.Frame(kind=kind, fields=fields)))
+    def say(self, kind: ipc.Kind, body: bytes = b"", **fields: Any) -> None:
+        self._writer.write(ipc.encode(ipc.Frame(kind=kind, fields=fields, body=body)))
 
     def shout(self, data: bytes) -> None:
         self._writer.write(data)
@@ -79,5 +80,9 @@ class FakeWorker:
         if frame.kind in {ipc.Kind.INSTALL, ipc.Kind.END} and self.confirms:
             self.say(ipc.Kind.ACK, seq=frame.fields["seq"])
         if frame.kind is ipc.Kind.ASK and self.answers:
+            space = [f for f in self.got if f.kind is ipc.Kind.INSTALL][-1:]
+            if self.hits and frame.fields.get("hits") and space:
+                self.say(ipc.Kind.HITS, self.hits, space=space[0].fields["space"])
+                self.hits = b""
             fields = {"stats": self.stats, "inFlight": self.in_flight}
             self.say(ipc.Kind.REPORT, ask=frame.fields["ask"], **fields)

@@ -27,6 +27,7 @@ _log = structlog.get_logger()
 CONFIRM_SECONDS = 2.0
 # Counters are asked of live workers on the same machine; a slow one's last answer serves.
 REPORT_SECONDS = 0.5
+NO_SPACE = 0  # no table's `space_version`
 # After a restart clients wait this long at most for the first probes: a frozen member among those
 # from disk must not hold up the others.
 FIRST_ROUND_SECONDS = 1.0
@@ -159,6 +160,7 @@ class Keeper:
             self._store.end()
             self._prober.close()
             seq = self._hub.end()
+            self._hub.forget_hits(NO_SPACE)  # their slots mean nothing any more
         _log.info("ring ended")
         await self._confirmed(seq)
 
@@ -213,8 +215,16 @@ class Keeper:
             "generation": current.membership.generation if current else 0,
             "uid": current.membership.uid if current else "",
             "ring": {"before": described(before), "after": described(after)},
-            **comparison.to_document(found, hits=await self.hits()),
+            **comparison.to_document(found, hits=await self._counted(current)),
         }
+
+    async def _counted(self, current: store.Current | None) -> comparison.Hits | None:
+        """The requests by slot of this very table; None if it has been replaced meanwhile."""
+        hits = await self.hits()
+        now = self._store.current
+        if current is None or now is None or now.space_version != current.space_version:
+            return None
+        return hits
 
     async def hits(self) -> comparison.Hits:
         """The requests of the last five minutes by slot, those of this moment included."""

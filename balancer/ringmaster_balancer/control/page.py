@@ -45,11 +45,11 @@ class Call(Protocol):
 
 
 @dataclass(slots=True)
-class _Difference:
-    """The last comparison: it is asked for more often than tables change."""
+class _Kept:
+    """The last comparison and scene: they are asked for more often than they change."""
 
-    version: int = 0
-    found: comparison.Comparison | None = None
+    change: tuple[tuple[int, int], comparison.Comparison] | None = None
+    scene: tuple[Any, scenes.Scene] | None = None
 
 
 class Page:
@@ -59,19 +59,23 @@ class Page:
         self._title = title
         self._keep = keep
         self._call = call
-        self._difference = _Difference()
+        self._kept = _Kept()
 
     def scene(self) -> scenes.Scene | None:
         """The ring of this moment; None without one."""
         current = self._keep.current()
         if current is None:
             return None
-        return scenes.of(
-            current.table,
-            title=self._title,
-            membership=current.membership,
-            healthy=self._keep.healthy(),
+        healthy = self._keep.healthy()
+        of = (current.table_version, current.membership.version, tuple(sorted(healthy.items())))
+        kept = self._kept.scene
+        if kept is not None and kept[0] == of:
+            return kept[1]
+        scene = scenes.of(
+            current.table, title=self._title, membership=current.membership, healthy=healthy
         )
+        self._kept.scene = (of, scene)
+        return scene
 
     def change(self) -> changes.Change | None:
         """What the last change of the table has moved; None if it was the first one."""
@@ -113,15 +117,17 @@ class Page:
             key.encode(),
             membership=current.membership,
             healthy=self._keep.healthy(),
+            erring=self._keep.erring(),
         )
 
     def _compared(self, current: store.Current, earlier: store.Earlier) -> comparison.Comparison:
-        known = self._difference
-        if known.found is None or known.version != current.table_version:
-            found = comparison.compare(earlier.table, current.table)
-            self._difference = known = _Difference(current.table_version, found)
-        assert known.found is not None
-        return known.found
+        of = (current.table_version, current.since)
+        kept = self._kept.change
+        if kept is not None and kept[0] == of:
+            return kept[1]
+        found = comparison.compare(earlier.table, current.table, same_keys=earlier.same_keys)
+        self._kept.change = (of, found)
+        return found
 
 
 def blueprint(title: str, *, keep: keeper.Keeper, call: Call) -> flask.Blueprint:

@@ -23,10 +23,14 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """The table before, and the last generation that it served."""
+    """The table before, and the last generation that it served.
+
+    Not `same_keys`: since then requests have other keys, so none can be followed.
+    """
 
     table: tables.Table
     generation: int
+    same_keys: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Current:
     table_version: int
     space_version: int = 1
     earlier: Earlier | None = None
-    since: int = 0  # the first generation that the table serves
+    since: int = 0  # the first generation that the table, or its keys, serve
 
     @property
     def membership(self) -> members.Membership:
@@ -124,12 +128,19 @@ class Store:
         """
         ring, places = held.membership.ring, held.membership.places()
         before = self.current
+        earlier = None
+        if before is not None:
+            same_keys = before.membership.ring.key == ring.key
+            earlier = Earlier(before.table, before.membership.generation, same_keys=same_keys)
         if (
             before is not None
             and before.membership.ring.layout == ring.layout
             and sorted(before.membership.places()) == sorted(places)
         ):
-            return replace(before, held=held)
+            if earlier is None or earlier.same_keys:
+                return replace(before, held=held)
+            since = held.membership.generation
+            return replace(before, held=held, earlier=earlier, since=since)
         built = tables.compile(ring, places, previous=before.table if before else None, own=own)
         self._tables += 1
         same = before is not None and tables.same_slots(before.table, built)
@@ -139,7 +150,7 @@ class Store:
             packed=built.to_bytes(),
             table_version=self._tables,
             space_version=before.space_version if before and same else self._tables,
-            earlier=Earlier(before.table, before.membership.generation) if before else None,
+            earlier=earlier,
             since=held.membership.generation,
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ringmaster_operator import errors, printers, spec
+from ringmaster_operator import errors, holding, printers, spec
 from ringmaster_operator.cli import options, preview, ring_api, verbs
 from ringmaster_operator.up import specfiles
 
@@ -124,7 +124,7 @@ def plan_command(
     if output in _FORMS:
         click.echo(_FORMS[output](told).rstrip("\n"))
         return
-    limit = spec.parse(document).spec.ring.max_moved_percent
+    limit = holding.allowed_percent(spec.parse(document))
     click.echo(preview.text(told, change, limit=limit).rstrip("\n"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from array import array
 
 import fake_worker
 import pytest
@@ -235,5 +236,33 @@ def test_a_ring_is_ended_by_its_own_set_only(tmp_path):
             await w.keeper.end(uid="u")
             assert (await w.keeper.view()).held is None
             await w.keeper.end(uid="another")
+
+    run(tmp_path, scenario)
+
+
+def test_a_plan_counts_the_requests_of_the_ring_that_is_held_and_of_no_ring_before_it(tmp_path):
+    async def scenario(w):
+        async with started(w) as worker:
+            await w.keeper.push(document(ring={"slots": 512}))
+            worker.hits = array("I", [1] * 512).tobytes()
+            planned = await w.keeper.plan({"ring": {"slots": 512}, "members": []})
+            assert (planned["traffic"]["requests"], planned["traffic"]["moved"]) == (512, 512)
+            await w.keeper.end(uid="u")
+            # Slot 511 of the ring that has ended is none of a smaller one.
+            assert (await w.keeper.plan({"ring": {"slots": 2}}))["traffic"] is None
+            assert (await w.keeper.hits()).counts.sum() == 0
+
+    run(tmp_path, scenario)
+
+
+def test_a_plan_that_a_push_overtakes_counts_no_requests(tmp_path):
+    async def scenario(w):
+        async with started(w) as worker:
+            await w.keeper.push(document(ring={"slots": 512}))
+            before = w.keeper.current()
+            await w.keeper.push(document(2, ring={"slots": 64}))
+            worker.hits = array("I", [1] * 64).tobytes()
+            assert await w.keeper._counted(before) is None
+            assert (await w.keeper._counted(w.keeper.current())).counts.sum() == 64
 
     run(tmp_path, scenario)

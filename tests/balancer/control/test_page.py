@@ -33,11 +33,13 @@ class FakeKeeper:
 
     def __init__(self):
         self.now = None
+        self.well = {"web-1-r": False}
 
     def hold(self, count, **ring):
         of = held(count, **ring)
         compiled = table.compile(of.membership.ring, of.membership.places())
-        earlier = store.Earlier(self.now.table, 4) if self.now else None
+        keys = self.now is None or self.now.membership.ring.key == of.membership.ring.key
+        earlier = store.Earlier(self.now.table, 4, same_keys=keys) if self.now else None
         version = self.now.table_version + 1 if self.now else 1
         self.now = store.Current(of, compiled, b"", version, earlier=earlier, since=5)
 
@@ -45,7 +47,10 @@ class FakeKeeper:
         return self.now
 
     def healthy(self):
-        return {"web-1-r": False}
+        return self.well
+
+    def erring(self):
+        return list(self.well)
 
     async def numbers(self):
         counted = {
@@ -140,6 +145,33 @@ def test_the_pictures_of_a_ring_and_of_its_last_change(client, keep):
     said = client.get("/picture/change.svg").get_data(as_text=True)
     assert "From generation 4 to generation 5" in said
     assert client.get("/picture/nothing.svg").status_code == 404
+
+
+def test_a_change_of_keys_is_shown_as_one_that_cannot_be_followed(client, keep):
+    keep.hold(2)
+    keep.hold(2, key=[{"path": True}])
+    said = client.get("/picture/change.svg").get_data(as_text=True)
+    assert "about" in said  # half of them by chance, and not none
+
+
+def test_the_scene_is_built_again_only_when_it_changes(keep):
+    shown = page.Page("t", keep=keep, call=asyncio.run)
+    keep.hold(2)
+    first = shown.scene()
+    assert shown.scene() is first
+    keep.well = {"web-0-r": False}
+    assert shown.scene() != first
+    keep.well = {"web-1-r": False}
+    keep.now = replace(keep.now, held=held(2, generation=9))
+    assert shown.scene().generation == 9
+
+
+def test_in_a_panic_the_page_names_the_member_that_the_data_plane_takes(client, keep):
+    keep.hold(3)
+    keep.well = {"web-0-r": False, "web-1-r": False, "web-2-r": False}
+    found = client.get("/where.json?key=a").json
+    assert found["panic"] is True
+    assert found["candidates"][0]["why"] == "taken: the slot's own member"
 
 
 def test_where_a_key_goes(client, keep):

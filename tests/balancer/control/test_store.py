@@ -137,3 +137,22 @@ def test_a_worker_is_believed_over_the_disk_but_never_over_a_push_or_an_end(worl
     assert not world.store.recoverable(membership(2))
     world.store.end()
     assert not world.store.recoverable(membership(2))
+
+
+def test_other_sources_of_the_key_are_a_change_of_the_same_table_that_no_key_can_be_followed_over(
+    world,
+):
+    first = membership(1)
+    world.push(first)
+    assert world.store.current.earlier is None
+    keys = members.Ring(key=[{"path": True}])
+    world.push(membership(2).model_copy(update={"ring": keys}))
+    current = world.store.current
+    assert (current.table_version, current.since) == (1, 2)
+    assert (current.earlier.generation, current.earlier.same_keys) == (1, False)
+    assert current.earlier.table == current.table
+    world.push(membership(3, ids=("web-0",)).model_copy(update={"ring": keys}))
+    assert world.store.current.earlier.same_keys
+    both = membership(4).model_copy(update={"ring": members.Ring()})
+    world.push(both)
+    assert not world.store.current.earlier.same_keys

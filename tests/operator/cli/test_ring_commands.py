@@ -62,6 +62,16 @@ def test_plan_reads_a_manifest_and_says_what_would_move(balancer, where) -> None
     assert json.loads(run("plan", "-f", "-", "-o", "json", *where, text=manifest).output) == TOLD
 
 
+@pytest.mark.parametrize("allowed", ["true", "True", None])
+def test_a_plan_would_be_held_back_unless_the_manifest_allows_it(balancer, where, allowed) -> None:
+    balancer.answers["POST"] = answer(**TOLD)
+    document = simulation.document(4, ring={"maxMovedPercent": 10})
+    if allowed:
+        document["metadata"]["annotations"] = {"ringmaster.dev/allow-move": allowed}
+    done = run("plan", "-f", "-", *where, text=yaml.safe_dump(document))
+    assert ("would be held back" in done.output) is (allowed is None)
+
+
 def test_plan_is_of_one_right_manifest(balancer, where) -> None:
     two = yaml.safe_dump_all([simulation.document(1), simulation.document(2)])
     assert "holds 2 ServerSets" in run("plan", "-f", "-", *where, text=two).stderr

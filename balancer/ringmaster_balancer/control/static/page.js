@@ -5,7 +5,8 @@ const SECOND = 1000;
 const PARTS = ["ring", "shares", "change"];
 const $ = (id) => document.getElementById(id);
 let shown = document.body.dataset.version;
-let before = null; // requests by replica, and when
+const SPAN = 5; // looks that a rate is of: one second of few requests says little
+const looks = []; // requests by replica, and when; the oldest first
 
 async function text(path) {
   const answer = await fetch(path, { cache: "no-store" });
@@ -34,12 +35,14 @@ async function redraw(part) {
 }
 
 function counts(live, now) {
+  const before = looks[0];
   const seconds = before ? (now - before.at) / SECOND : 0;
   const rates = live.members.map((member) => {
     const earlier = before && before.requests.get(member.replica);
     return earlier === undefined || !seconds ? 0 : Math.max(0, member.requests - earlier) / seconds;
   });
-  before = { at: now, requests: new Map(live.members.map((m) => [m.replica, m.requests])) };
+  looks.push({ at: now, requests: new Map(live.members.map((m) => [m.replica, m.requests])) });
+  if (looks.length > SPAN) looks.shift();
   $("rate").textContent = said(rates.reduce((sum, rate) => sum + rate, 0));
   $("in-flight").textContent = live.members.reduce((sum, m) => sum + m.inFlight, 0);
   const most = Math.max(1, ...rates);
@@ -85,8 +88,9 @@ async function where(event) {
   document.body.classList.toggle("asked", key !== "");
   if (!key) return $("answer").replaceChildren();
   const found = JSON.parse(await text(`where.json?key=${encodeURIComponent(key)}`));
-  const line = cell("p", `“${found.key}” is slot ${found.slot} of ${found.slots}: `
-    + (found.replica ? `${found.replica} (member ${found.member})` : "nobody can serve it"));
+  const line = cell("p", `“${found.key}” is slot ${found.slot} of ${found.slots}: `);
+  const names = found.replica ? [found.replica, `(member ${found.member})`] : ["nobody can serve it"];
+  for (const name of names) line.append(cell("span", name), " ");
   const list = document.createElement("ol");
   for (const each of found.candidates.slice(0, 8)) {
     list.append(cell("li", `${each.id}: ${each.why}`, each.taken ? "taken" : ""));
