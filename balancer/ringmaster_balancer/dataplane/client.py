@@ -30,6 +30,7 @@ class Client(asyncio.Protocol):
     __slots__ = (
         "advancing",
         "at",
+        "blank",
         "choked",
         "deadline",
         "decoder",
@@ -58,6 +59,7 @@ class Client(asyncio.Protocol):
         self.exchange: exchange.Exchange | None = None
         self.pending = b""  # read and not yet looked at: a head's beginning, or pipelined requests
         self.at = 0  # where in it the next request begins
+        self.blank = False  # the empty line that may stand before a request has come
         self.left = 0  # bytes of body still to come
         self.decoder: chunked.Decoder | None = None
         self.deadline = math.inf
@@ -236,12 +238,14 @@ class Client(asyncio.Protocol):
         self.advancing = True
         data, at = self.pending, self.at
         while data and self.exchange is None and not self.lingering and not self.choked:
-            if data.startswith(b"\r\n", at):  # 9112 §2.2: an empty line before a request
+            if not self.blank and data.startswith(b"\r\n", at):  # 9112 §2.2
+                self.blank = True
                 at += 2
             end = data.find(b"\r\n\r\n", at) + 4
             if end < 4:  # noqa: PLR2004 - not found
                 self._partial(data, at)
                 break
+            self.blank = False
             if end == len(data):
                 self.pending = b""
                 self.at = 0
@@ -261,7 +265,9 @@ class Client(asyncio.Protocol):
         rules = self.plane.rules
         data = self.pending = data[at:]
         self.at = 0
-        if len(data) > rules.target_bytes and b"\r\n" not in data:
+        if not data:
+            self._blank()
+        elif len(data) > rules.target_bytes and b"\r\n" not in data:
             self.refuse(414, "The request target is too long")
         elif len(data) > rules.head_bytes:
             self.refuse(431, "The request's head is too large")
@@ -274,6 +280,19 @@ class Client(asyncio.Protocol):
             if self.held:
                 self.held = False
                 self.transport.resume_reading()
+
+    def _blank(self) -> None:
+        """Only the empty line before a request: no request has begun."""
+        self.question = None  # the next head is looked at with this in mind
+        if self.eof:
+            self._linger()
+            return
+        if self.total != math.inf:  # it came in two pieces
+            self.total = math.inf
+            self.deadline = _monotonic() + self.plane.rules.idle_seconds
+        if self.held:
+            self.held = False
+            self.transport.resume_reading()
 
     def _request(self, head: bytes) -> None:
         plane = self.plane
@@ -329,6 +348,7 @@ class Client(asyncio.Protocol):
         tail = self._tail(request)
         current.head = http1.forward(request, tail)
         if request.length:
+            current.started = now  # its first piece may be its end
             self._begin_body(current)
         if self.exchange is current:
             current.start(now)
@@ -355,16 +375,22 @@ class Client(asyncio.Protocol):
         """The fields that we add; the same ones for the same Host."""
         host = request.host
         forwarded = request.forwarded
-        if forwarded is None and host == self.tail_host and host is not None:
+        if forwarded is None and host == self.tail_host and host is not None and request.minor:
             return self.tail
         if forwarded is not None and not snapshot.trusts(self.plane.rules.trusted, self.peer):
             forwarded = None
         if host is None:  # only in HTTP/1.0; 9112 §3.3: the address that was asked
             name = self.transport.get_extra_info("sockname")
-            host = f"{name[0]}:{name[1]}".encode() if isinstance(name, tuple) else b""
+            host = _authority(name) if isinstance(name, tuple) else b""
             request.extra += b"Host: " + host + b"\r\n"
-        tail = http1.tail(peer=self.wire_peer, host=host, scheme=b"http", forwarded=forwarded)
-        if forwarded is None:
+        tail = http1.tail(
+            peer=self.wire_peer,
+            host=host,
+            scheme=b"http",
+            minor=request.minor,
+            forwarded=forwarded,
+        )
+        if forwarded is None and request.minor:
             self.tail, self.tail_host = tail, host
         return tail
 
@@ -457,6 +483,12 @@ class Client(asyncio.Protocol):
         self.ending = True
         if self.exchange is None and not self.lingering and not self.pending:
             self.deadline = min(self.deadline, by)
+
+
+def _authority(name: tuple[str, int]) -> bytes:
+    """A socket's address as Host has it, 9110 §7.2."""
+    host = name[0].partition("%")[0]  # without the zone, which is the host's own
+    return (f"[{host}]:{name[1]}" if ":" in host else f"{host}:{name[1]}").encode()
 
 
 def _why(head: bytes) -> tuple[int, str]:

@@ -249,8 +249,6 @@ FORWARDED = [
         ),
         "GET / HTTP/1.1\r\nHost: h\r\n",
     ),
-    # 9112 §2.3: HTTP/1.0 leaves as our own version
-    ("GET / HTTP/1.0\r\nHost: h\r\nExpect: any\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n"),
 ]
 
 
@@ -260,6 +258,47 @@ def test_a_head_is_forwarded_as_it_came_but_for_what_is_the_connections_own(
 ) -> None:
     async def scenario() -> None:
         assert await forwarded(raw.encode()) == expected.encode() + ADDED
+
+    scripted.run(scenario())
+
+
+def test_http_1_0_leaves_as_our_own_version_and_via_says_what_came() -> None:
+    """9112 §2.3; 9110 §7.6.3. The same connection may speak both."""
+
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            client = await stand.connect()
+            for version in (1, 0, 1):
+                head = f"GET / HTTP/1.{version}\r\nHost: h\r\n"
+                client.send(
+                    f"{head}Connection: keep-alive\r\nExpect: 100-continue\r\n\r\n".encode()
+                )
+                assert (await client.response())[0] == 200
+            heads = stand.upstreams["web-0"].received.split(b"\r\n\r\n")[:-1]
+            assert [head.rpartition(b"Via: ")[2] for head in heads] == [
+                b"1.1 ringmaster",
+                b"1.0 ringmaster",
+                b"1.1 ringmaster",
+            ]
+            assert all(head.startswith(b"GET / HTTP/1.1\r\nHost: h\r\n") for head in heads)
+            assert [b"Expect" in head for head in heads] == [True, False, True]
+
+    scripted.run(scenario())
+
+
+def test_over_ipv6_the_address_that_was_asked_stands_in_brackets() -> None:
+    """9110 §7.2, RFC 3986 §3.2.2."""
+
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            with socket.create_server(("::1", 0), family=socket.AF_INET6) as sock:
+                await stand.plane.listen(sock)
+                port = sock.getsockname()[1]
+                client = scripted.Peer(*await asyncio.open_connection("::1", port))
+                client.send(b"GET / HTTP/1.0\r\n\r\n")
+                assert (await client.response())[0] == 200
+                await client.close()
+            assert f"\r\nHost: [::1]:{port}\r\n".encode() in stand.upstreams["web-0"].received
 
     scripted.run(scenario())
 
@@ -556,6 +595,67 @@ def test_slow_heads_and_bodies_are_408_and_idle_connections_just_end() -> None:
             assert (await idle.response())[0] == 200
             assert await idle.rest() == b""
             assert await mute.rest() == b""
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("pieces", [["\r\n"], ["\r", "\n"], ["\r\n", "GET / HT"]])
+def test_one_empty_line_before_a_request_is_ignored_however_it_comes(pieces: list[str]) -> None:
+    """9112 §2.2. It begins no request: the idle time goes on."""
+
+    async def scenario() -> None:
+        request = scripted.get().decode()
+        rules = {"timeouts": {"idleSeconds": 0.3, "headSeconds": 0.3}}
+        async with scripted.stand(scripted.answering(), rules=rules) as stand:
+            client = await stand.connect()
+            for _ in range(3):
+                for piece in pieces:
+                    client.send(piece.encode())
+                    await asyncio.sleep(0.02)
+                begun = pieces[-1] if pieces[-1].startswith("GET") else ""
+                client.send(request.removeprefix(begun).encode())
+                assert (await client.response())[0] == 200
+            client.send(b"\r\n")
+            assert await client.rest() == b""  # no 408: nothing was asked
+            assert stand.plane.stats()["own"] == {}
+
+    scripted.run(scenario())
+
+
+def test_two_empty_lines_before_a_request_are_refused_however_they_come() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            for pieces in (["\r\n\r\n"], ["\r\n", "\r\n"], ["\r", "\n\r", "\n"]):
+                client = await stand.connect()
+                client.send(scripted.get())
+                assert (await client.response())[0] == 200
+                for piece in [*pieces, scripted.get().decode()]:
+                    client.send(piece.encode())
+                    await asyncio.sleep(0.02)
+                assert (await client.response())[0] == 400
+
+    scripted.run(scenario())
+
+
+def test_an_empty_line_and_the_end_is_no_incomplete_request() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            client = await stand.connect()
+            client.send(scripted.get() + b"\r\n")
+            client.writer.write_eof()
+            assert (await client.response())[0] == 200
+            assert await client.rest() == b""
+
+    scripted.run(scenario())
+
+
+def test_a_request_refused_for_its_bodys_first_piece_took_no_time() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            client = await stand.connect()
+            client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+            assert (await client.response())[0] == 400
+            assert stand.plane.stats()["durations"]["sum"] < scripted.PATIENCE
 
     scripted.run(scenario())
 

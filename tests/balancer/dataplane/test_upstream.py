@@ -234,6 +234,8 @@ BAD = [
     "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 OK\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 600 X\r\nContent-Length: 0\r\n\r\n",
     "no HTTP at all\r\n\r\n",
     "HTTP/1.1 101 Switching Protocols\r\n\r\n",
     "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
@@ -528,6 +530,19 @@ def test_websockets_pass_both_ways_and_outlive_a_change_of_membership() -> None:
                 stand.install(states={"web-0": members.State.DRAINING})
                 await client.send("still there")
                 assert await client.recv() == "still there"
+
+    scripted.run(scenario())
+
+
+def test_a_switch_to_another_protocol_than_asked_for_is_502() -> None:
+    """9110 §7.8; an `h2c` would pass every rule of ours."""
+    switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+
+    async def scenario() -> None:
+        async with scripted.stand(says(switch)) as stand:
+            client = await stand.connect()
+            client.send(scripted.get(extra=["Connection: upgrade", "Upgrade: websocket"]))
+            assert (await client.response())[0] == 502
 
     scripted.run(scenario())
 
