@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _monotonic = time.monotonic
 LAB_PATHS = frozenset({b"/rep", b"/add", b"/rm"})
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
+_CROWD = 10  # a tenth of the connections that are allowed may wait for their 503 besides
 _LINGER = 2.0  # s; 9112 §9.6: read on after the last response, or a reset destroys it
 
 
@@ -88,7 +89,10 @@ class Client(asyncio.Protocol):
         plane.clients.add(self)
         plane.accepted += 1
         limit = plane.rules.max_connections
-        if limit and len(plane.clients) > limit:
+        if limit and len(plane.clients) > limit + limit // _CROWD + 1:
+            self.lingering = True  # an answer would cost a descriptor for as long as it lingers
+            self.transport.abort()
+        elif limit and len(plane.clients) > limit:
             plane.refused(self.peer, 503)
             wire = responses.error(503, "Too many connections", close=True)
             plane.outbox.write(self.transport, responses.dated(wire, plane.date))

@@ -764,6 +764,24 @@ def test_more_connections_than_allowed_get_503() -> None:
     scripted.run(scenario())
 
 
+def test_far_beyond_the_allowed_connections_they_are_reset_unanswered() -> None:
+    """What lingers holds a descriptor: 503s alone would be no bound."""
+
+    async def scenario() -> None:
+        rules = {"limits": {"maxConnections": 10}}
+        async with scripted.stand(scripted.answering(), rules=rules) as stand:
+            for count in range(1, 13):
+                await stand.connect()
+                await scripted.eventually(lambda n=count: stand.plane.accepted == n)
+            assert stand.plane.stats()["own"] == {"503": 2}
+            with pytest.raises(ConnectionError):
+                await (await stand.connect()).response()
+            assert len(stand.plane.clients) == 12
+            assert stand.plane.stats()["own"] == {"503": 2}
+
+    scripted.run(scenario())
+
+
 def test_the_lab_api_turns_404_into_400_and_keeps_the_connection() -> None:
     async def scenario() -> None:
         missing = b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone"
