@@ -9,11 +9,13 @@ import asyncio
 import itertools
 import os
 import socket
+import time
 
 import pytest
 import scripted
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ringmaster_balancer.dataplane import client as clients
 from ringmaster_balancer.dataplane import proxy
 
 H = "Host: h\r\n"
@@ -671,6 +673,99 @@ def test_a_body_that_stalls_is_408() -> None:
             assert (await client.response())[0] == 408
 
     scripted.run(scenario())
+
+
+async def takes(peer: scripted.Peer) -> None:
+    """A server that reads what comes and says nothing."""
+    while data := await peer.reader.read(65_536):
+        peer.received += data
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 9000", "Transfer-Encoding: chunked"])
+def test_a_body_that_drips_is_408_and_one_that_comes_is_not(framing: str) -> None:
+    """Each piece is in time, the whole would take hours; Apache's MinRate is the precedent."""
+
+    def piece(size: int) -> bytes:
+        data = b"x" * size
+        return b"%x\r\n%b\r\n" % (size, data) if "chunked" in framing else data
+
+    async def scenario() -> None:
+        async with scripted.stand(takes) as stand:
+            server = stand.upstreams["web-0"]
+            good, bad = await stand.connect(), await stand.connect()
+            for client in (good, bad):
+                client.send(f"POST / HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n".encode() + piece(1))
+            await scripted.eventually(lambda: server.received.count(b"x") == 2)
+            begun = time.monotonic()
+            stand.plane.sweep(begun + 9)  # a time of grace
+            good.send(piece(3000))
+            bad.send(piece(10))
+            await scripted.eventually(lambda: server.received.count(b"x") == 3012)
+            stand.plane.sweep(begun + 11)
+            stand.plane.sweep(begun + 22)
+            assert (await bad.response())[0] == 408
+            assert stand.plane.in_flight() == {"web-0-r": 1}
+            good.send(piece(5999) + b"0\r\n\r\n" * ("chunked" in framing))
+            await scripted.eventually(lambda: server.received.count(b"x") >= 9011)
+            (alive,) = [peer for peer in server.peers if not peer.writer.transport.is_closing()]
+            alive.send(scripted.OK)
+            assert (await good.response())[0] == 200
+
+    scripted.run(scenario())
+
+
+def test_a_client_that_waits_for_the_server_is_not_slow() -> None:
+    """9110 §10.1.1: it waits for a 100; the server has its own time for that."""
+
+    async def scenario() -> None:
+        async with scripted.stand(takes) as stand:
+            client = await stand.connect()
+            client.send(
+                b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+            )
+            await scripted.eventually(lambda: stand.upstreams["web-0"].received != b"")
+            begun = time.monotonic()
+            for seconds in (11, 22, 29):
+                stand.plane.sweep(begun + seconds)
+            client.send(b"abc")
+            await scripted.eventually(lambda: stand.upstreams["web-0"].received.endswith(b"abc"))
+            stand.upstreams["web-0"].peers[0].send(scripted.OK)
+            assert (await client.response())[0] == 200
+
+    scripted.run(scenario())
+
+
+class _Waiting:
+    """A transport from which `size` bytes have not been taken."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.aborted = False
+
+    def get_extra_info(self, _name: str) -> None:
+        return None
+
+    def get_write_buffer_size(self) -> int:
+        return self.size
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@pytest.mark.parametrize(
+    ("taken", "kept"), [(200, True), (50, False), (0, False)], ids=["slow", "drips", "silent"]
+)
+def test_a_reader_that_chokes_must_take_so_much_in_its_time(taken: int, kept: bool) -> None:
+    """Bytes a second, of 100 that are asked for; what is read is acknowledged in large steps."""
+    client = clients.Client(proxy.DataPlane())
+    waiting = _Waiting(60_000)
+    client.connection_made(waiting)  # type: ignore[arg-type] # all of one that is asked
+    for _ in range(60):  # one look every 2 s
+        if waiting.aborted:
+            break
+        client.expired(client.deadline)
+        waiting.size -= 2 * taken
+    assert waiting.aborted != kept
 
 
 def test_a_client_that_sends_no_more_still_gets_its_response() -> None:
