@@ -15,11 +15,17 @@ import pytest
 import scripted
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ringmaster_balancer import members
 from ringmaster_balancer.dataplane import client as clients
 from ringmaster_balancer.dataplane import proxy
 
 H = "Host: h\r\n"
 MANY = 3000
+
+
+def named(name: str) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}".encode()
+
 
 # (what comes, the status that answers it). None of them may reach a server.
 REFUSED = [
@@ -327,6 +333,32 @@ def test_a_trusted_peer_is_believed_and_added_to() -> None:
             b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\nForwarded: for=1.1.1.1\r\n"
             b"Via: 1.1 ringmaster\r\n\r\n"
         )
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("trusted", [["127.0.0.0/8"], []])
+def test_the_clients_address_as_the_key_is_the_one_that_a_trusted_proxy_vouches_for(
+    trusted: list[str],
+) -> None:
+    """Whoever may write its own X-Forwarded-For would choose its member, and others' load."""
+
+    async def scenario() -> None:
+        ring = members.Ring(slots=4096, key=(members.KeySource(client_address=True),))
+        plays = [scripted.answering(named(f"web-{n}")) for n in range(3)]
+        async with scripted.stand(*plays, rules={"trustedProxies": trusted}, ring=ring) as stand:
+            client = await stand.connect()
+            served = {}
+            for n in range(20):
+                address = f"203.0.113.{n}"
+                chain = f"X-Forwarded-For: 192.0.2.{n * 7}, {address}, 127.0.0.9"
+                client.send(scripted.get(key=None, extra=[chain]))
+                served[address] = (await client.response())[2].decode()
+            if trusted:
+                assert served == {address: stand.owner(address) for address in served}
+                assert len(set(served.values())) == 3
+            else:
+                assert set(served.values()) == {stand.owner("127.0.0.1")}
 
     scripted.run(scenario())
 
