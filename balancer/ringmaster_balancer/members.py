@@ -96,6 +96,8 @@ class Timeouts(Value):
     head_seconds: Annotated[float, Field(gt=0)] = 10  # a request's head, from its first byte
     idle_seconds: Annotated[float, Field(gt=0)] = 75  # a client's keep-alive connection
     body_seconds: Annotated[float, Field(gt=0)] = 30  # between two pieces of a body, either way
+    # A client's, either way; Apache's mod_reqtimeout asks for 500 of a body. 0: any.
+    min_bytes_per_second: Annotated[int, Field(ge=0)] = 100
     connect_seconds: Annotated[float, Field(gt=0)] = 1
     response_seconds: Annotated[float, Field(gt=0)] = 30  # to the first byte of a response
     total_seconds: Annotated[float, Field(gt=0)] | None = None

@@ -8,6 +8,7 @@ waits in its queue waits for the successor (closing one of two reset 43 of 100 s
 from __future__ import annotations
 
 import errno
+import resource
 import socket
 import sys
 import time
@@ -17,6 +18,7 @@ from ringmaster_balancer import errors
 
 # Beyond the kernel's somaxconn it is cut down silently.
 _BACKLOG = 4096
+_DESCRIPTORS = 1_048_576  # as Linux' fs.nr_open has it
 # The processes of a supervisor that was killed end within a second.
 _TAKEN_SECONDS = 2.0
 
@@ -100,3 +102,20 @@ def _bound(host: str, port: int, *, reuse_port: bool, listen: bool = True) -> so
         reason = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror
         raise ListenError(f"cannot listen on {host}:{port}: {reason}") from error
     return sock
+
+
+def raise_descriptor_limit(wanted: int = _DESCRIPTORS) -> int:
+    """Let this process open as many files as it may, up to `wanted`; how many that is.
+
+    A soft limit of 1024 is for programs that call select(2); with two descriptors a request it
+    would end far below `maxConnections`.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft == resource.RLIM_INFINITY or soft >= allowed:
+        return soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (OSError, ValueError):  # macOS has a lower limit than it says
+        return soft
+    return allowed

@@ -63,8 +63,6 @@ class Watch:
                 # name, and the image's user has none.
                 identity=cast(Any, naming.GROUP),
                 standalone=True,
-                # Without one kopf asks who the user is, which a container's bare number cannot say.
-                identity=cast("Any", "ringmaster-operator"),
                 clusterwide=self._scope.everywhere,
                 namespaces=() if self._scope.everywhere else self._scope.namespaces,
             )

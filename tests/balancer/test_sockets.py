@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import threading
 
@@ -84,3 +85,16 @@ def test_what_waits_in_the_queue_is_served_by_the_next_holder_of_the_socket():
 def test_a_unix_path_that_is_too_long_is_one_clear_line(tmp_path):
     with pytest.raises(sockets.ListenError, match="cannot listen on"):
         sockets.open_unix(tmp_path / ("x" * 120))
+
+
+def test_as_many_files_may_be_opened_as_the_system_allows():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+        assert sockets.raise_descriptor_limit(600) == 600
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (600, hard)
+        assert sockets.raise_descriptor_limit(550) == 600  # never lowered
+        assert sockets.raise_descriptor_limit() >= 600
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -297,12 +297,6 @@ FORWARDED = [
         ),
         "GET / HTTP/1.1\r\nHost: h\r\n",
     ),
-    # 9112 §2.3: HTTP/1.0 leaves as our own version
-    ("GET / HTTP/1.0\r\nHost: h\r\nExpect: any\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n"),
-    (
-        "GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: h\r\n",
-    ),
     # §6.3 (7): without framing a request has no body
     ("POST / HTTP/1.1\r\nHost: h\r\n\r\n", "POST / HTTP/1.1\r\nHost: h\r\n"),
     ("POST / HTTP/1.0\r\nHost: h\r\n\r\n", "POST / HTTP/1.1\r\nHost: h\r\n"),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _monotonic = time.monotonic
 LAB_PATHS = frozenset({b"/rep", b"/add", b"/rm"})
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
+_GRACE = 10.0  # s in which a body may come as slowly as it likes
+_CROWD = 10  # a tenth of the connections that are allowed may wait for their 503 besides
 _LINGER = 2.0  # s; 9112 §9.6: read on after the last response, or a reset destroys it
 
 
@@ -30,6 +32,7 @@ class Client(asyncio.Protocol):
     __slots__ = (
         "advancing",
         "at",
+        "blank",
         "choked",
         "deadline",
         "decoder",
@@ -39,6 +42,11 @@ class Client(asyncio.Protocol):
         "held",
         "left",
         "lingering",
+        "look",
+        "mark",
+        "marked",
+        "pace",
+        "paced",
         "peer",
         "pending",
         "plane",
@@ -49,6 +57,7 @@ class Client(asyncio.Protocol):
         "total",
         "transport",
         "unsent",
+        "whole",
         "wire_peer",
     )
     transport: asyncio.Transport
@@ -58,6 +67,7 @@ class Client(asyncio.Protocol):
         self.exchange: exchange.Exchange | None = None
         self.pending = b""  # read and not yet looked at: a head's beginning, or pipelined requests
         self.at = 0  # where in it the next request begins
+        self.blank = False  # the empty line that may stand before a request has come
         self.left = 0  # bytes of body still to come
         self.decoder: chunked.Decoder | None = None
         self.deadline = math.inf
@@ -70,6 +80,12 @@ class Client(asyncio.Protocol):
         self.advancing = False
         self.unsent = 0  # bytes that waited to be sent when that was last looked at
         self.stalled = 0.0  # since when they are no fewer
+        self.look = 0.0  # when that is looked at again
+        self.mark = 0  # bytes that waited to be sent ...
+        self.marked = math.inf  # ... then; inf: it was in time until now
+        self.paced = False  # its body comes piece by piece: `total` is when its pace is looked at
+        self.pace = (0, 0.0)  # bytes of it that had come, and when that was
+        self.whole = math.inf  # the deadline of the whole request while `total` is not
         self.question: recurring.Question | None = None  # what the last head was like
         self.tail = b""
         self.tail_host: bytes | None = None
@@ -86,7 +102,10 @@ class Client(asyncio.Protocol):
         plane.clients.add(self)
         plane.accepted += 1
         limit = plane.rules.max_connections
-        if limit and len(plane.clients) > limit:
+        if limit and len(plane.clients) > limit + limit // _CROWD + 1:
+            self.lingering = True  # an answer would cost a descriptor for as long as it lingers
+            self.transport.abort()
+        elif limit and len(plane.clients) > limit:
             plane.refused(self.peer, 503)
             wire = responses.error(503, "Too many connections", close=True)
             plane.outbox.write(self.transport, responses.dated(wire, plane.date))
@@ -146,6 +165,8 @@ class Client(asyncio.Protocol):
         """Read on, unless something waits to be looked at."""
         if self.held and not self.pending and not self.transport.is_closing():
             self.held = False
+            if self.paced:
+                self._set_pace(_monotonic())
             self.transport.resume_reading()
 
     def _linger(self) -> None:
@@ -175,13 +196,19 @@ class Client(asyncio.Protocol):
 
     def expired(self, now: float) -> None:
         """The sweep found that the deadline has passed."""
+        if self.paced and self.total <= now:
+            self._pace(now)
+            if min(self.deadline, self.total) > now:
+                return
         overdue = self.total <= now
+        if self.deadline != self.look:
+            self.marked = math.inf  # it was in time until now
         self.deadline = math.inf
         if overdue:
             self.total = math.inf
         current = self.exchange
         if not overdue and self.reads(now):
-            self.deadline = now + _LINGER
+            self.deadline = self.look = now + _LINGER
         elif current is not None and not self.lingering:
             current.expired(overdue=overdue)
         elif self.pending and not self.choked:
@@ -191,12 +218,52 @@ class Client(asyncio.Protocol):
 
     def reads(self, now: float) -> bool:
         """Whether it takes what waits to be sent, if slowly: that is no silence."""
+        rules = self.plane.rules
         size = self.transport.get_write_buffer_size()
-        if size != self.unsent:
-            self.unsent = size
-            self.stalled = now
-            return True  # and once more when all is sent: it has a moment to end the connection
-        return bool(size) and now - self.stalled < self.plane.rules.body_seconds
+        if size == self.unsent:
+            return bool(size) and now - self.stalled < rules.body_seconds
+        self.unsent = size
+        self.stalled = now
+        if self.marked == math.inf or size > self.mark:
+            self.mark, self.marked = size, now
+        elif size and now - self.marked >= rules.body_seconds:
+            # What it reads is acknowledged in large steps: only a long time tells how much it is.
+            if self.mark - size < rules.min_rate * (now - self.marked):
+                return False
+            self.mark, self.marked = size, now
+        return True  # and once more when all is sent: it has a moment to end the connection
+
+    def _pace(self, now: float) -> None:
+        """Whether the body comes fast enough, with bytes in time as it may be otherwise.
+
+        Not while it is us, or the server, that it waits for. Bodies that are answered before their
+        end may be a conversation; the server ends it.
+        """
+        current = self.exchange
+        assert current is not None
+        if current.begun:
+            self._end_pace()
+            return
+        before, since = self.pace
+        got = self._came(current.request)
+        if self.held or (current.request.expects and not got):
+            self.pace = got, now
+        elif got - before < current.rules.min_rate * (now - since - _GRACE):
+            current.refuse(408, "The body came too slowly")
+            return
+        self.total = min(self.whole, now + _GRACE)
+
+    def _came(self, request: http1.Request) -> int:
+        """Bytes of the body: `left` counts down from its length, or up from CHUNKED."""
+        return abs(self.left - request.length)
+
+    def _set_pace(self, now: float) -> None:
+        assert self.exchange is not None
+        self.pace = self._came(self.exchange.request), now
+
+    def _end_pace(self) -> None:
+        self.paced = False
+        self.total = self.whole
 
     # -- requests
 
@@ -236,12 +303,14 @@ class Client(asyncio.Protocol):
         self.advancing = True
         data, at = self.pending, self.at
         while data and self.exchange is None and not self.lingering and not self.choked:
-            if data.startswith(b"\r\n", at):  # 9112 §2.2: an empty line before a request
+            if not self.blank and data.startswith(b"\r\n", at):  # 9112 §2.2
+                self.blank = True
                 at += 2
             end = data.find(b"\r\n\r\n", at) + 4
             if end < 4:  # noqa: PLR2004 - not found
                 self._partial(data, at)
                 break
+            self.blank = False
             if end == len(data):
                 self.pending = b""
                 self.at = 0
@@ -261,7 +330,9 @@ class Client(asyncio.Protocol):
         rules = self.plane.rules
         data = self.pending = data[at:]
         self.at = 0
-        if len(data) > rules.target_bytes and b"\r\n" not in data:
+        if not data:
+            self._blank()
+        elif len(data) > rules.target_bytes and b"\r\n" not in data:
             self.refuse(414, "The request target is too long")
         elif len(data) > rules.head_bytes:
             self.refuse(431, "The request's head is too large")
@@ -274,6 +345,19 @@ class Client(asyncio.Protocol):
             if self.held:
                 self.held = False
                 self.transport.resume_reading()
+
+    def _blank(self) -> None:
+        """Only the empty line before a request: no request has begun."""
+        self.question = None  # the next head is looked at with this in mind
+        if self.eof:
+            self._linger()
+            return
+        if self.total != math.inf:  # it came in two pieces
+            self.total = math.inf
+            self.deadline = _monotonic() + self.plane.rules.idle_seconds
+        if self.held:
+            self.held = False
+            self.transport.resume_reading()
 
     def _request(self, head: bytes) -> None:
         plane = self.plane
@@ -329,6 +413,7 @@ class Client(asyncio.Protocol):
         tail = self._tail(request)
         current.head = http1.forward(request, tail)
         if request.length:
+            current.started = now  # its first piece may be its end
             self._begin_body(current)
         if self.exchange is current:
             current.start(now)
@@ -355,16 +440,22 @@ class Client(asyncio.Protocol):
         """The fields that we add; the same ones for the same Host."""
         host = request.host
         forwarded = request.forwarded
-        if forwarded is None and host == self.tail_host and host is not None:
+        if forwarded is None and host == self.tail_host and host is not None and request.minor:
             return self.tail
         if forwarded is not None and not snapshot.trusts(self.plane.rules.trusted, self.peer):
             forwarded = None
         if host is None:  # only in HTTP/1.0; 9112 §3.3: the address that was asked
             name = self.transport.get_extra_info("sockname")
-            host = f"{name[0]}:{name[1]}".encode() if isinstance(name, tuple) else b""
+            host = _authority(name) if isinstance(name, tuple) else b""
             request.extra += b"Host: " + host + b"\r\n"
-        tail = http1.tail(peer=self.wire_peer, host=host, scheme=b"http", forwarded=forwarded)
-        if forwarded is None:
+        tail = http1.tail(
+            peer=self.wire_peer,
+            host=host,
+            scheme=b"http",
+            minor=request.minor,
+            forwarded=forwarded,
+        )
+        if forwarded is None and request.minor:
             self.tail, self.tail_host = tail, host
         return tail
 
@@ -384,6 +475,12 @@ class Client(asyncio.Protocol):
         self.at = 0
         if data:
             self._body(current, data)
+        if current.rules.min_rate and self.exchange is current and not current.body_done:
+            now = _monotonic()
+            self.paced = True
+            self._set_pace(now)
+            self.whole = self.total
+            self.total = min(self.whole, now + _GRACE)
 
     def _body(self, current: exchange.Exchange, data: bytes) -> None:
         """A piece of the body, and perhaps of what follows it."""
@@ -413,6 +510,8 @@ class Client(asyncio.Protocol):
             self.pending = rest
             self.at = 0
             self.hold()
+        if done and self.paced:
+            self._end_pace()
         if wire:
             current.send(wire, last=done)
 
@@ -457,6 +556,12 @@ class Client(asyncio.Protocol):
         self.ending = True
         if self.exchange is None and not self.lingering and not self.pending:
             self.deadline = min(self.deadline, by)
+
+
+def _authority(name: tuple[str, int]) -> bytes:
+    """A socket's address as Host has it, 9110 §7.2."""
+    host = name[0].partition("%")[0]  # without the zone, which is the host's own
+    return (f"[{host}]:{name[1]}" if ":" in host else f"{host}:{name[1]}").encode()
 
 
 def _why(head: bytes) -> tuple[int, str]:

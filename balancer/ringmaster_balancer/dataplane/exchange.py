@@ -293,7 +293,8 @@ class Exchange:
 
     def switch(self, upstream: upstream.Upstream, response: http1.Response, data: bytes) -> None:
         """9110 §7.8: from here on bytes pass both ways unread."""
-        if self.request.upgrade is None or response.upgrade is None:
+        asked, given = self.request.upgrade, response.upgrade
+        if asked is None or given is None or given.lower() != asked.lower():
             self.broken("it switched protocols unasked")
             return
         self.begun = self.tunnel = True

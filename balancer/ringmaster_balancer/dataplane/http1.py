@@ -73,7 +73,7 @@ LOOK_ALIKES: Final = frozenset(
 RESPONSE_FIELDS: Final = HOP_BY_HOP | {b"content-length", b"transfer-encoding", b"date"}
 NO_BODY: Final = frozenset({204, 304})  # 9110 §6.4.1; 1xx and HEAD besides
 
-VIA: Final = b"1.1 ringmaster"  # 9110 §7.6.3
+VIA: Final = (b"1.0 ringmaster", b"1.1 ringmaster")  # 9110 §7.6.3: by what was received
 _HOST: Final = re.compile(  # 9112 §3.2, 9110 §4.2: uri-host [ ":" port ], never userinfo
     rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]*)(?::[0-9]{0,5})?"
 )
@@ -82,6 +82,7 @@ _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # 9110 §5.6.2
 _STATUS_LINE: Final = re.compile(  # 9112 §4; llhttp takes any reason. The space may be missing
     rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n"
 )
+_REMEMBERED: Final = 300  # bytes; a host name has up to 253, and longer ones would fill memory
 _MAX_DIGITS: Final = 15  # of a length: a petabyte; no server counts further
 
 
@@ -161,9 +162,14 @@ def _connection(request: Request, value: bytes, line: int) -> None:
     request.named = options if request.named is None else request.named | options
 
 
-@functools.lru_cache(maxsize=256)
 def connection_options(value: bytes) -> frozenset[bytes]:
     """What one Connection field names, in lower case; remembered, since few are ever sent."""
+    find = _find_options if len(value) <= _REMEMBERED else _find_options.__wrapped__
+    return find(value)
+
+
+@functools.lru_cache(maxsize=256)
+def _find_options(value: bytes) -> frozenset[bytes]:
     return frozenset(option.strip(b" \t") for option in value.lower().split(b","))
 
 
@@ -259,9 +265,13 @@ _RULES: Final[Mapping[bytes, Rule]] = {
 }
 
 
-@functools.lru_cache(maxsize=1024)
 def host_is_valid(value: bytes) -> bool:
     """Whether it is `uri-host [":" port]`; remembered, since a client asks for few hosts."""
+    return _is_host(value) if len(value) <= _REMEMBERED else _is_host.__wrapped__(value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value) is not None
 
 
@@ -448,6 +458,8 @@ def response(head: bytes, fields: Sequence[Field], method: bytes) -> Response:
         raise BadResponseError("the status line is malformed")
     minor = VERSIONS[line[1]]
     decided = Response(head, int(line[2]))
+    if not 100 <= decided.status < 600:  # noqa: PLR2004 - 9110 §15: these there are
+        raise BadResponseError("there is no such status")
     if not minor:
         decided.minor = 0
         decided.keep_alive = False
@@ -553,7 +565,12 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 def tail(
-    *, peer: bytes, host: bytes, scheme: bytes, forwarded: Mapping[bytes, bytes] | None = None
+    *,
+    peer: bytes,
+    host: bytes,
+    scheme: bytes,
+    minor: int = 1,
+    forwarded: Mapping[bytes, bytes] | None = None,
 ) -> bytes:
     """The lines that tell a server who asked, and the empty one: the end of a request's head.
 
@@ -571,5 +588,5 @@ def tail(
         for name, value in known.items()
         if name not in (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
     )
-    lines.append(b"Via: " + VIA + b"\r\n\r\n")
+    lines.append(b"Via: " + VIA[minor] + b"\r\n\r\n")
     return b"\r\n".join(lines)

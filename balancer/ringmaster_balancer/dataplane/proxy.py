@@ -339,6 +339,11 @@ class DataPlane:
             reason = "connect timed out"
         except OSError as error:
             reason = f"connect failed: {error.strerror or error}"
+        except Exception as error:  # noqa: BLE001 - logged; or the request would wait for nothing
+            reason = f"connect failed: {type(error).__name__}"
+            _log.exception("connect failed", address=pool.identity.address)
+        if not reason and connection.transport.is_closing():
+            reason = "closed at once"  # nothing of the request is given away for that
         wanted = exchange.client.exchange is exchange and exchange.pool is pool
         if reason and wanted:
             exchange.connect_failed(pool, reason)

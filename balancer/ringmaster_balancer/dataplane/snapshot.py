@@ -27,6 +27,7 @@ class Rules:
     head_seconds: float
     idle_seconds: float
     body_seconds: float
+    min_rate: int  # bytes a second
     connect_seconds: float
     response_seconds: float
     total_seconds: float
@@ -55,6 +56,7 @@ def rules(proxy: members.Proxy, *, workers: int = 1) -> Rules:
         head_seconds=times.head_seconds,
         idle_seconds=times.idle_seconds,
         body_seconds=times.body_seconds,
+        min_rate=times.min_bytes_per_second,
         connect_seconds=times.connect_seconds,
         response_seconds=times.response_seconds,
         total_seconds=times.total_seconds or 0,

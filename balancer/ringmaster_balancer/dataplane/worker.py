@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from ringmaster_balancer import codes, errors, ipc, lifeline, logs, members
+from ringmaster_balancer import codes, errors, ipc, lifeline, logs, members, sockets
 from ringmaster_balancer import settings as settings_
 from ringmaster_balancer.dataplane import proxy
 from ringmaster_balancer.ring import table as tables
@@ -194,6 +194,7 @@ def main() -> None:
     """Run one worker; its only argument is a `settings.Child` as JSON."""
     child = settings_.Child.from_json(sys.argv[1])
     logs.configure(f"worker-{child.index}")
+    sockets.raise_descriptor_limit()
     uvloop.run(_serve(child))
 
 

@@ -73,6 +73,8 @@ class Timeouts(shape.Value):
     """For the next request on a client's connection."""
     body_seconds: Positive = 30
     """Between two pieces of a body, either way."""
+    min_bytes_per_second: Count = 100
+    """Of a body, from or to a client that keeps the balancer waiting; 0: any."""
     connect_seconds: Positive = 1
     """For a connection to a replica."""
     response_seconds: Positive = 30

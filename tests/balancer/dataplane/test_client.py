@@ -9,16 +9,23 @@ import asyncio
 import itertools
 import os
 import socket
+import time
 
 import pytest
 import scripted
 import strictness
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ringmaster_balancer import members
+from ringmaster_balancer.dataplane import client as clients
 from ringmaster_balancer.dataplane import proxy
 
 H = strictness.H
 MANY = 3000
+
+
+def named(name: str) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}".encode()
 
 
 @pytest.mark.parametrize("case", strictness.REFUSED, ids=lambda case: case.clause)
@@ -90,7 +97,50 @@ def test_a_head_is_forwarded_as_it_came_but_for_what_is_the_connections_own(
     raw: str, expected: str
 ) -> None:
     async def scenario() -> None:
-        assert await forwarded(raw.encode("latin-1")) == expected.encode("latin-1") + ADDED
+        said = b"1.0" if " HTTP/1.0\r\n" in raw else b"1.1"  # 9110 §7.6.3: as it came
+        added = ADDED.replace(b"Via: 1.1", b"Via: " + said)
+        assert await forwarded(raw.encode("latin-1")) == expected.encode("latin-1") + added
+
+    scripted.run(scenario())
+
+
+def test_http_1_0_leaves_as_our_own_version_and_via_says_what_came() -> None:
+    """9112 §2.3; 9110 §7.6.3. The same connection may speak both."""
+
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            client = await stand.connect()
+            for version in (1, 0, 1):
+                head = f"GET / HTTP/1.{version}\r\nHost: h\r\n"
+                client.send(
+                    f"{head}Connection: keep-alive\r\nExpect: 100-continue\r\n\r\n".encode()
+                )
+                assert (await client.response())[0] == 200
+            heads = stand.upstreams["web-0"].received.split(b"\r\n\r\n")[:-1]
+            assert [head.rpartition(b"Via: ")[2] for head in heads] == [
+                b"1.1 ringmaster",
+                b"1.0 ringmaster",
+                b"1.1 ringmaster",
+            ]
+            assert all(head.startswith(b"GET / HTTP/1.1\r\nHost: h\r\n") for head in heads)
+            assert [b"Expect" in head for head in heads] == [True, False, True]
+
+    scripted.run(scenario())
+
+
+def test_over_ipv6_the_address_that_was_asked_stands_in_brackets() -> None:
+    """9110 §7.2, RFC 3986 §3.2.2."""
+
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            with socket.create_server(("::1", 0), family=socket.AF_INET6) as sock:
+                await stand.plane.listen(sock)
+                port = sock.getsockname()[1]
+                client = scripted.Peer(*await asyncio.open_connection("::1", port))
+                client.send(b"GET / HTTP/1.0\r\n\r\n")
+                assert (await client.response())[0] == 200
+                await client.close()
+            assert f"\r\nHost: [::1]:{port}\r\n".encode() in stand.upstreams["web-0"].received
 
     scripted.run(scenario())
 
@@ -117,6 +167,32 @@ def test_a_trusted_peer_is_believed_and_added_to() -> None:
             b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: h\r\nForwarded: for=1.1.1.1\r\n"
             b"Via: 1.1 ringmaster\r\n\r\n"
         )
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("trusted", [["127.0.0.0/8"], []])
+def test_the_clients_address_as_the_key_is_the_one_that_a_trusted_proxy_vouches_for(
+    trusted: list[str],
+) -> None:
+    """Whoever may write its own X-Forwarded-For would choose its member, and others' load."""
+
+    async def scenario() -> None:
+        ring = members.Ring(slots=4096, key=(members.KeySource(client_address=True),))
+        plays = [scripted.answering(named(f"web-{n}")) for n in range(3)]
+        async with scripted.stand(*plays, rules={"trustedProxies": trusted}, ring=ring) as stand:
+            client = await stand.connect()
+            served = {}
+            for n in range(20):
+                address = f"203.0.113.{n}"
+                chain = f"X-Forwarded-For: 192.0.2.{n * 7}, {address}, 127.0.0.9"
+                client.send(scripted.get(key=None, extra=[chain]))
+                served[address] = (await client.response())[2].decode()
+            if trusted:
+                assert served == {address: stand.owner(address) for address in served}
+                assert len(set(served.values())) == 3
+            else:
+                assert set(served.values()) == {stand.owner("127.0.0.1")}
 
     scripted.run(scenario())
 
@@ -391,6 +467,67 @@ def test_slow_heads_and_bodies_are_408_and_idle_connections_just_end() -> None:
     scripted.run(scenario())
 
 
+@pytest.mark.parametrize("pieces", [["\r\n"], ["\r", "\n"], ["\r\n", "GET / HT"]])
+def test_one_empty_line_before_a_request_is_ignored_however_it_comes(pieces: list[str]) -> None:
+    """9112 §2.2. It begins no request: the idle time goes on."""
+
+    async def scenario() -> None:
+        request = scripted.get().decode()
+        rules = {"timeouts": {"idleSeconds": 0.3, "headSeconds": 0.3}}
+        async with scripted.stand(scripted.answering(), rules=rules) as stand:
+            client = await stand.connect()
+            for _ in range(3):
+                for piece in pieces:
+                    client.send(piece.encode())
+                    await asyncio.sleep(0.02)
+                begun = pieces[-1] if pieces[-1].startswith("GET") else ""
+                client.send(request.removeprefix(begun).encode())
+                assert (await client.response())[0] == 200
+            client.send(b"\r\n")
+            assert await client.rest() == b""  # no 408: nothing was asked
+            assert stand.plane.stats()["own"] == {}
+
+    scripted.run(scenario())
+
+
+def test_two_empty_lines_before_a_request_are_refused_however_they_come() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            for pieces in (["\r\n\r\n"], ["\r\n", "\r\n"], ["\r", "\n\r", "\n"]):
+                client = await stand.connect()
+                client.send(scripted.get())
+                assert (await client.response())[0] == 200
+                for piece in [*pieces, scripted.get().decode()]:
+                    client.send(piece.encode())
+                    await asyncio.sleep(0.02)
+                assert (await client.response())[0] == 400
+
+    scripted.run(scenario())
+
+
+def test_an_empty_line_and_the_end_is_no_incomplete_request() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            client = await stand.connect()
+            client.send(scripted.get() + b"\r\n")
+            client.writer.write_eof()
+            assert (await client.response())[0] == 200
+            assert await client.rest() == b""
+
+    scripted.run(scenario())
+
+
+def test_a_request_refused_for_its_bodys_first_piece_took_no_time() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            client = await stand.connect()
+            client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+            assert (await client.response())[0] == 400
+            assert stand.plane.stats()["durations"]["sum"] < scripted.PATIENCE
+
+    scripted.run(scenario())
+
+
 def test_a_body_that_stalls_is_408() -> None:
     async def reads(peer: scripted.Peer) -> None:
         await peer.rest()
@@ -402,6 +539,99 @@ def test_a_body_that_stalls_is_408() -> None:
             assert (await client.response())[0] == 408
 
     scripted.run(scenario())
+
+
+async def takes(peer: scripted.Peer) -> None:
+    """A server that reads what comes and says nothing."""
+    while data := await peer.reader.read(65_536):
+        peer.received += data
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 9000", "Transfer-Encoding: chunked"])
+def test_a_body_that_drips_is_408_and_one_that_comes_is_not(framing: str) -> None:
+    """Each piece is in time, the whole would take hours; Apache's MinRate is the precedent."""
+
+    def piece(size: int) -> bytes:
+        data = b"x" * size
+        return b"%x\r\n%b\r\n" % (size, data) if "chunked" in framing else data
+
+    async def scenario() -> None:
+        async with scripted.stand(takes) as stand:
+            server = stand.upstreams["web-0"]
+            good, bad = await stand.connect(), await stand.connect()
+            for client in (good, bad):
+                client.send(f"POST / HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n".encode() + piece(1))
+            await scripted.eventually(lambda: server.received.count(b"x") == 2)
+            begun = time.monotonic()
+            stand.plane.sweep(begun + 9)  # a time of grace
+            good.send(piece(3000))
+            bad.send(piece(10))
+            await scripted.eventually(lambda: server.received.count(b"x") == 3012)
+            stand.plane.sweep(begun + 11)
+            stand.plane.sweep(begun + 22)
+            assert (await bad.response())[0] == 408
+            assert stand.plane.in_flight() == {"web-0-r": 1}
+            good.send(piece(5999) + b"0\r\n\r\n" * ("chunked" in framing))
+            await scripted.eventually(lambda: server.received.count(b"x") >= 9011)
+            (alive,) = [peer for peer in server.peers if not peer.writer.transport.is_closing()]
+            alive.send(scripted.OK)
+            assert (await good.response())[0] == 200
+
+    scripted.run(scenario())
+
+
+def test_a_client_that_waits_for_the_server_is_not_slow() -> None:
+    """9110 §10.1.1: it waits for a 100; the server has its own time for that."""
+
+    async def scenario() -> None:
+        async with scripted.stand(takes) as stand:
+            client = await stand.connect()
+            client.send(
+                b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+            )
+            await scripted.eventually(lambda: stand.upstreams["web-0"].received != b"")
+            begun = time.monotonic()
+            for seconds in (11, 22, 29):
+                stand.plane.sweep(begun + seconds)
+            client.send(b"abc")
+            await scripted.eventually(lambda: stand.upstreams["web-0"].received.endswith(b"abc"))
+            stand.upstreams["web-0"].peers[0].send(scripted.OK)
+            assert (await client.response())[0] == 200
+
+    scripted.run(scenario())
+
+
+class _Waiting:
+    """A transport from which `size` bytes have not been taken."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.aborted = False
+
+    def get_extra_info(self, _name: str) -> None:
+        return None
+
+    def get_write_buffer_size(self) -> int:
+        return self.size
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@pytest.mark.parametrize(
+    ("taken", "kept"), [(200, True), (50, False), (0, False)], ids=["slow", "drips", "silent"]
+)
+def test_a_reader_that_chokes_must_take_so_much_in_its_time(taken: int, kept: bool) -> None:
+    """Bytes a second, of 100 that are asked for; what is read is acknowledged in large steps."""
+    client = clients.Client(proxy.DataPlane())
+    waiting = _Waiting(60_000)
+    client.connection_made(waiting)  # type: ignore[arg-type] # all of one that is asked
+    for _ in range(60):  # one look every 2 s
+        if waiting.aborted:
+            break
+        client.expired(client.deadline)
+        waiting.size -= 2 * taken
+    assert waiting.aborted != kept
 
 
 def test_a_client_that_sends_no_more_still_gets_its_response() -> None:
@@ -491,6 +721,24 @@ def test_more_connections_than_allowed_get_503() -> None:
             assert (await second.response())[0] == 503
             first.send(scripted.get())
             assert (await first.response())[0] == 200
+
+    scripted.run(scenario())
+
+
+def test_far_beyond_the_allowed_connections_they_are_reset_unanswered() -> None:
+    """What lingers holds a descriptor: 503s alone would be no bound."""
+
+    async def scenario() -> None:
+        rules = {"limits": {"maxConnections": 10}}
+        async with scripted.stand(scripted.answering(), rules=rules) as stand:
+            for count in range(1, 13):
+                await stand.connect()
+                await scripted.eventually(lambda n=count: stand.plane.accepted == n)
+            assert stand.plane.stats()["own"] == {"503": 2}
+            with pytest.raises(ConnectionError):
+                await (await stand.connect()).response()
+            assert len(stand.plane.clients) == 12
+            assert stand.plane.stats()["own"] == {"503": 2}
 
     scripted.run(scenario())
 

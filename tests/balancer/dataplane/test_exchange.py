@@ -86,6 +86,29 @@ def test_a_get_that_a_member_drops_before_its_response_is_served_by_the_next(
     scripted.run(scenario())
 
 
+def test_an_interim_response_binds_nobody_to_its_member() -> None:
+    """9110 §15.2: it is no answer; who sends one and dies is replaced as ever."""
+
+    async def hints(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n")
+
+    async def scenario() -> None:
+        async with scripted.stand(hints, scripted.answering()) as stand:
+            client = await stand.connect()
+            client.send(scripted.get(key=stand.key_of("web-0")))
+            assert (await client.head()).startswith(b"HTTP/1.1 103 ")
+            assert (await client.response())[0] == 200
+
+        async with scripted.stand(hints) as stand:
+            client = await stand.connect()
+            client.send(scripted.get())
+            assert (await client.head()).startswith(b"HTTP/1.1 103 ")
+            assert (await client.response())[0] == 502
+
+    scripted.run(scenario())
+
+
 @pytest.mark.parametrize("bad", [reset_at_once, close_at_once])
 def test_a_post_is_never_sent_twice(bad: scripted.Play) -> None:
     """RFC 9110 section 9.2.2: what is not idempotent is not repeated by a proxy."""
@@ -136,6 +159,19 @@ def test_a_refused_connection_sends_even_a_post_to_the_next() -> None:
             client.send(post())
             assert (await client.response())[0] == 200
             assert [stand.upstreams[name].requests for name in order] == [0, 1, 0]
+
+    scripted.run(scenario())
+
+
+def test_a_connect_that_fails_in_an_unheard_of_way_is_a_failed_connect() -> None:
+    """Or the request would wait for ever, and its place never be free again."""
+
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            (pool,) = stand.plane.pools.values()
+            pool.host = "a" * 70 + ".test"  # UnicodeError: no label is that long
+            assert (await stand.get())[0] == 502
+            assert stand.plane.in_flight() == {"web-0-r": 0}
 
     scripted.run(scenario())
 

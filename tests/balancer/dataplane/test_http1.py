@@ -136,3 +136,14 @@ def test_the_same_field_twice_is_judged_without_the_parsers_help() -> None:
     for pair in ((zero, five), (five, zero), (zero, zero), (zero, chunked), (chunked, five)):
         with pytest.raises(http1.Refused):
             http1.request(head, [(b"host", b"h", 1), *pair])
+
+
+def test_what_is_remembered_of_hosts_and_options_is_bounded_in_bytes_too() -> None:
+    long = b"a" * 301
+    for find, cache in (
+        (http1.host_is_valid, http1._is_host),
+        (http1.connection_options, http1._find_options),
+    ):
+        before = cache.cache_info().currsize
+        assert find(long) == find(long)
+        assert cache.cache_info().currsize == before

@@ -6,6 +6,7 @@ Sections are of RFC 9110 and RFC 9112.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import itertools
 import socket
@@ -234,6 +235,8 @@ BAD = [
     "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 OK\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 600 X\r\nContent-Length: 0\r\n\r\n",
     "no HTTP at all\r\n\r\n",
     "HTTP/1.1 200 OK\nContent-Length: 2\n\nok\r\n\r\n",
     "HTTP/1.1 1000 OK\r\nContent-Length: 0\r\n\r\n",
@@ -660,6 +663,94 @@ def test_an_upgrade_is_read_as_well_after_plain_requests() -> None:
                 client = await stand.connect()
                 client.send(scripted.get(extra=["Connection: Upgrade", "Upgrade: websocket"]))
                 assert (await client.head()).startswith(b"HTTP/1.1 101 ")
+
+    scripted.run(scenario())
+
+
+async def echoes(peer: scripted.Peer) -> None:
+    """A server that switches to what it was asked for and says everything back."""
+    await peer.head()
+    peer.send(
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
+    while data := await peer.reader.read(65_536):
+        peer.send(data)
+
+
+async def tunnel(stand: scripted.Stand) -> scripted.Peer:
+    client = await stand.connect()
+    client.send(scripted.get(extra=["Connection: upgrade", "Upgrade: websocket"]))
+    assert (await client.head()).startswith(b"HTTP/1.1 101 ")
+    return client
+
+
+async def heard(client: scripted.Peer, word: bytes) -> None:
+    client.send(word)
+    assert await client.exactly(len(word)) == word
+
+
+def test_an_open_tunnel_passes_on_while_all_is_drained_and_ends_the_drain_with_its_end() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(echoes) as stand:
+            client = await tunnel(stand)
+            draining = asyncio.create_task(stand.plane.drain(scripted.PATIENCE))
+            await scripted.eventually(lambda: stand.plane.draining)
+            await heard(client, b"still there")
+            assert not draining.done()
+            client.writer.write_eof()
+            assert await client.rest() == b""
+            await draining
+            assert stand.plane.in_flight() == {"web-0-r": 0}
+
+    scripted.run(scenario())
+
+
+def test_a_tunnel_that_outlasts_the_drain_is_cut_on_both_sides() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(echoes) as stand:
+            client = await tunnel(stand)
+            await stand.plane.drain(0.1)
+            with contextlib.suppress(ConnectionError):
+                assert await client.rest() == b""
+            (peer,) = stand.upstreams["web-0"].peers
+            await scripted.eventually(peer.writer.transport.is_closing)
+            assert stand.plane.in_flight() == {"web-0-r": 0}
+
+    scripted.run(scenario())
+
+
+def test_a_silent_tunnel_ends_after_its_time_and_one_in_use_does_not() -> None:
+    """What the lesser limits say is not about tunnels."""
+
+    async def scenario() -> None:
+        times = {
+            "tunnelSeconds": 0.6,
+            "bodySeconds": 0.1,
+            "responseSeconds": 0.1,
+            "idleSeconds": 0.1,
+        }
+        async with scripted.stand(echoes, rules={"timeouts": times}) as stand:
+            silent, used = await tunnel(stand), await tunnel(stand)
+            for _ in range(12):
+                await heard(used, b"a")
+                await asyncio.sleep(0.1)  # twice the time in all
+            with contextlib.suppress(ConnectionError):
+                assert await silent.rest() == b""
+            await scripted.eventually(lambda: stand.plane.in_flight() == {"web-0-r": 1})
+            await heard(used, b"b")
+
+    scripted.run(scenario())
+
+
+def test_a_switch_to_another_protocol_than_asked_for_is_502() -> None:
+    """9110 §7.8; an `h2c` would pass every rule of ours."""
+    switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+
+    async def scenario() -> None:
+        async with scripted.stand(says(switch)) as stand:
+            client = await stand.connect()
+            client.send(scripted.get(extra=["Connection: upgrade", "Upgrade: websocket"]))
+            assert (await client.response())[0] == 502
 
     scripted.run(scenario())
 
