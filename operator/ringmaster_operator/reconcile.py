@@ -257,9 +257,13 @@ class Reconciler:
         said = str(error)
         if not status.says(document, reason=status.INVALID, message=said):
             self._records.event(owner, kind="Warning", reason=status.INVALID, message=said)
-        before = acceptance.restored(document, self._load(owner))
+        known = self._load(owner)
+        before = acceptance.restored(document, known)
         if before is not None:
             return self._act(before, document, refusal=said)
+        if "deletionTimestamp" in document["metadata"] and not known.places:
+            self._records.forget(owner)  # nothing of it was ever made
+            return Result(requeue_after=None)
         wanted = status.refused(document, reason=status.INVALID, message=said, now=self._clock())
         if wanted != document.get("status"):
             self._records.write_status(owner, wanted)

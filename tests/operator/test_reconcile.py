@@ -373,6 +373,15 @@ def test_a_set_whose_spec_was_never_good_says_so_under_every_condition() -> None
     assert world.condition("Ready")[0] == "True"
 
 
+def test_a_set_whose_spec_was_never_good_can_be_deleted() -> None:
+    world = World(replicas=3)
+    world.edit(template={})
+    world.operator.reconcile(*simulation.KEY)
+    world.records.delete(*simulation.KEY)
+    world.operator.reconcile(*simulation.KEY)
+    assert world.gone
+
+
 def test_a_set_that_is_deleted_with_a_wrong_spec_goes_all_the_same(world: World) -> None:
     world.edit(replicas=-1)
     world.records.delete(*simulation.KEY)
