@@ -130,10 +130,14 @@ class Compose:
 
     def left(self) -> str:
         """Containers and networks of the project, volumes left out."""
-        mine = f"label=com.docker.compose.project={self.name}"
-        return containers.docker("ps", "--all", "--filter", mine, "--quiet") + containers.docker(
-            "network", "ls", "--filter", f"name={self.name}", "--quiet"
-        )
+        names = containers.docker(
+            "ps", "--all", "--filter", f"label=com.docker.compose.project={self.name}",
+            "--format", "{{.Names}}",
+        ).split()  # fmt: skip
+        # The images bear compose's labels, and a kubelet on this engine may have run one meanwhile.
+        ours = [name for name in names if not name.startswith("k8s_")]
+        networks = containers.docker("network", "ls", "--filter", f"name={self.name}", "--quiet")
+        return " ".join([*ours, *networks.split()])
 
 
 @contextlib.contextmanager

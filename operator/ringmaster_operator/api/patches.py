@@ -36,7 +36,8 @@ def apply(document: dict[str, Any], patch: Any, *, media_type: str) -> dict[str,
     else:
         patched = _operations(document, patch)
     if not isinstance(patched, dict) or not isinstance(patched.get("metadata"), dict):
-        raise problems.invalid("", (errors.Fault("metadata", "required"),))
+        name = document["metadata"]["name"]
+        raise problems.invalid(name, (errors.Fault("metadata", "required"),))
     return patched
 
 
