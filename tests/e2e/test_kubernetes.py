@@ -21,6 +21,9 @@ import requests
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow, pytest.mark.timeout(420)]
 LOAD_SECONDS = 300
+# After 40 s without a sign of its kubelet Kubernetes gives a node up, and sends no request there
+# any more; the kubelet has 10 s between two signs.
+GIVEN_UP = 30
 FRESH = 8  # of 64 clients, those that open a connection for each request
 
 
@@ -342,8 +345,8 @@ def test_an_api_server_that_is_away_for_20_seconds_under_load_costs_no_request(w
             for container in killed:
                 time.sleep(4)  # not both at once: somebody has to serve
                 deployed.kill(container)
-            # Its start takes 3 to 13 s here; after 40 s without one, Kubernetes gives the node up.
-            time.sleep(max(0.0, began + 18 - time.monotonic()))
+            # Its start takes 3 to 13 s here.
+            time.sleep(max(0.0, began + 17 - time.monotonic()))
         finally:
             engine("start", "apiserver")
             away.append(time.monotonic() - began)
@@ -363,6 +366,8 @@ def test_an_api_server_that_is_away_for_20_seconds_under_load_costs_no_request(w
 
     outcome = under_load(web, act)
 
+    if away[0] > GIVEN_UP:
+        pytest.skip(f"a busy machine: the API server was away for {away[0]:.0f} s")
     assert outcome.failures == []
     assert away[0] >= 20
     after = web.settled(3)
