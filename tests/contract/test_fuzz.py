@@ -6,7 +6,13 @@ import fuzz
 
 
 def test_mutated_streams_find_nothing() -> None:
-    counts = fuzz.run(1, rounds=4_000)
+    counts = fuzz.run(1, rounds=3_000)
     # Neither side is asked in vain: some streams pass, others are refused.
-    for name in ("ask: answered", "ask: refused", "answer: relayed", "answer: refused"):
-        assert counts[name] > 100
+    for name in (
+        "ask: answered",
+        "ask: refused",
+        "answer: relayed",
+        "answer: refused",
+        "disturb: ended",
+    ):
+        assert counts[name] > 50

@@ -7,6 +7,7 @@ plane to what must be true whatever came. A finding ends the run with the seed t
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 import resource
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Iterable
 import h11
 import memory_plane
 import strictness
+from ringmaster_balancer import members
 
 _GROWTH = 16 * 1024  # KB, after the first fifth: memory is bounded
 
@@ -47,6 +49,7 @@ _TOKENS = [
     *(b"0\r\n\r\n", b"3\r\nabc\r\n", b"X-Request-Id: k\r\n", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"),
 ]
 
+UPGRADE = b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 GOOD = [
     *(raw.encode("latin-1") for raw, _ in strictness.FORWARDED),
     *(
@@ -57,7 +60,7 @@ GOOD = [
     b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc",
     b"PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
     b"HEAD /h HTTP/1.1\r\nHost: h\r\nX-Request-Id: k\r\n\r\n",
-    b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    UPGRADE,
 ]
 
 REQUESTS = [
@@ -185,6 +188,44 @@ def answer(rng: random.Random, plane: memory_plane.Plane) -> str:
     return "relayed"
 
 
+def disturb(rng: random.Random, plane: memory_plane.Plane) -> str:
+    """Requests, tunnels and streams among stalls, resets, expiry and changes of membership.
+
+    What is answered is not compared: no exception may escape, and nobody may stay behind.
+    """
+    raw = mutated(rng, rng.choice(RESPONSES), RESPONSES)
+    ends: list[bytes | None] = [None] if not rng.randrange(3) else []
+    cut = pieces(rng, raw)
+
+    def play(_: memory_plane.Message) -> Iterable[bytes | None]:
+        return [*cut, *ends] if rng.randrange(4) else []
+
+    world = memory_plane.World(play, plane)
+    sides = [True, False]
+    happenings = [
+        *(functools.partial(world.choke, client=side) for side in sides),
+        *(functools.partial(world.relieve, client=side) for side in sides),
+        *(functools.partial(world.lose_server, reset=side) for side in sides),
+        *(functools.partial(plane.push, state) for state in members.State),
+        world.expire,
+        functools.partial(plane.set_health, {"web-0-r": bool(rng.randrange(2))}),
+        plane.clear,
+    ]
+    stream = [rng.choice(GOOD) for _ in range(rng.choice((1, 2, 4)))]
+    if rng.randrange(2):
+        stream.append(UPGRADE + rng.randbytes(9))
+    for piece in pieces(rng, b"".join(stream)):
+        world.feed(piece)
+        if not rng.randrange(2) and not world.wire.closing:
+            rng.choice(happenings)()
+            world.settle()
+    if rng.randrange(2):
+        world.feed(eof=True)
+    _leave(world)
+    plane.push(members.State.ACTIVE)
+    return "ended"
+
+
 def _leave(world: memory_plane.World) -> None:
     """The client goes: nobody may be counted as busy any more, and nothing waits."""
     if not world.wire.closing:
@@ -208,7 +249,7 @@ def run(seed: int, *, seconds: float = 0.0, rounds: int = 0) -> Counter[str]:
     plane = memory_plane.Plane()
     while number < rounds or time.monotonic() < deadline:
         rng = random.Random(f"{seed}:{number}")
-        side = ask if number % 3 else answer
+        side = (ask, answer, disturb, ask)[number % 4]
         if not number % 50:
             # Heads are remembered and members marked: some rounds share them, and all end.
             plane = memory_plane.Plane()

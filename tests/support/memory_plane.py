@@ -29,6 +29,7 @@ class Wire(asyncio.Transport):
         self.sent = bytearray()
         self.inbox: deque[bytes] = deque()
         self.closing = self.aborted = self.paused = self.ended = self.lost = False
+        self.finished = False  # the other side has sent its last
 
     def write(self, data: Any) -> None:
         assert not self.closing
@@ -103,6 +104,7 @@ class Server:
     def __init__(self, answer: Answer, *, trailers: bool = False) -> None:
         self.answer = answer
         self.trailers = trailers
+        self.switched = False  # what follows is no HTTP
         self.messages: list[Message] = []
         self.raw = b""
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
@@ -110,6 +112,8 @@ class Server:
     def receive(self, data: bytes) -> list[bytes | None]:
         """Pieces to answer with. Raises h11.RemoteProtocolError for what is no HTTP."""
         self.raw += data
+        if self.switched:
+            return []
         self._h11.receive_data(data)
         out: list[bytes | None] = []
         while True:
@@ -130,7 +134,10 @@ class Server:
                     done = Message(last.method, last.target, last.fields, last.body, True)
                     self.messages[-1] = done
                     assert self.trailers or not event.headers
-                    out += self.answer(done)
+                    answers = [*self.answer(done)]
+                    out += answers
+                    if any(name == b"upgrade" for name, _ in done.fields):
+                        self.switched = b" 101 " in b"".join(each or b"" for each in answers)
                     self._h11.send(h11.Response(status_code=400, headers=[("Content-Length", "0")]))
                     self._h11.send(h11.EndOfMessage())
                     if self._h11.our_state is not h11.DONE:
@@ -158,6 +165,10 @@ class _Client(clients.Client):
         super().refuse(status, message, head=head)
 
 
+_RING = members.Ring(slots=4096)
+_TABLE = table.compile(_RING, [("web-0", 100)])  # a push every round would spend its time on it
+
+
 class Plane(proxy.DataPlane):
     """Connects at the next `settle`."""
 
@@ -165,21 +176,25 @@ class Plane(proxy.DataPlane):
         super().__init__()
         self.outbox = _Outbox()  # type: ignore[assignment] # the two methods that are called
         self.asking: list[Any] = []
-        ring = members.Ring(slots=4096)
-        entry = members.Member(
-            id="web-0", replica="web-0-r", address="127.0.0.1:1", state=members.State.ACTIVE
-        )
+        self.rules_asked = rules
+        self.generation = 0
+        self.push(members.State.ACTIVE)
+
+    def push(self, state: members.State) -> None:
+        """A membership in which the one member is in this state."""
+        self.generation += 1
+        entry = members.Member(id="web-0", replica="web-0-r", address="127.0.0.1:1", state=state)
         self.install(
             members.Membership(
                 epoch=1,
-                generation=1,
+                generation=self.generation,
                 uid="u",
                 replicas=1,
-                ring=ring,
-                proxy=members.Proxy.model_validate(rules),
+                ring=_RING,
+                proxy=members.Proxy.model_validate(self.rules_asked),
                 members=(entry,),
             ),
-            table.compile(ring, [("web-0", 100)]),
+            _TABLE,
         )
 
     def connect(self, exchange: Any, pool: Any) -> None:
@@ -233,13 +248,13 @@ class World:
             if data := wire.take():
                 moved = True
                 wire.inbox.extend(server.receive(data))
-            if wire.inbox and not wire.paused and not wire.closing:
+            if wire.inbox and not wire.paused and not wire.closing and not wire.finished:
                 moved = True
                 piece = wire.inbox.popleft()
                 if piece is not None:
                     connection.data_received(piece)
-                elif not connection.eof_received():
-                    wire.close()
+                else:
+                    _end(connection, wire)
             moved |= _lose(connection, wire)
         return moved
 
@@ -258,10 +273,50 @@ class World:
             if surplus is not None:
                 surplus.close()
 
+    def choke(self, *, client: bool) -> None:
+        """The client, or its server, reads no more for now."""
+        if client:
+            self.client.pause_writing()
+        else:
+            self._server_side("pause_writing")
+
+    def relieve(self, *, client: bool) -> None:
+        """It reads again."""
+        if client:
+            self.client.resume_writing()
+        else:
+            self._server_side("resume_writing")
+
+    def lose_server(self, *, reset: bool) -> None:
+        """The server of the request in flight goes."""
+        for _, connection, wire in self.servers:
+            if connection.exchange is not None and not wire.closing:
+                wire.closing = wire.lost = reset
+                if reset:
+                    connection.connection_lost(ConnectionResetError())
+                elif not wire.finished:
+                    _end(connection, wire)
+
+    def expire(self) -> None:
+        """What waits has waited too long."""
+        self.plane.sweep(time.monotonic() + 100.0)
+
+    def _server_side(self, call: str) -> None:
+        for _, connection, wire in self.servers:
+            if connection.exchange is not None and not wire.closing:
+                getattr(connection, call)()
+
     @property
     def messages(self) -> list[Message]:
         """What the servers got, whole or not."""
         return [message for server, _, _ in self.servers for message in server.messages]
+
+
+def _end(protocol: Any, wire: Wire) -> None:
+    """The other side sends no more."""
+    wire.finished = True
+    if not protocol.eof_received():
+        wire.close()
 
 
 def _lose(protocol: Any, wire: Wire) -> bool:

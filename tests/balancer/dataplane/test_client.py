@@ -718,7 +718,9 @@ def test_more_connections_than_allowed_get_503() -> None:
             first.send(scripted.get())
             assert (await first.response())[0] == 200
             second = await stand.connect()
-            assert (await second.response())[0] == 503
+            status, fields, _ = await second.response()
+            assert (status, fields["retry-after"], fields["connection"]) == (503, "1", "close")
+            assert await second.rest() == b""
             first.send(scripted.get())
             assert (await first.response())[0] == 200
 

@@ -7,6 +7,7 @@ import socket
 import time
 from array import array
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scripted
@@ -190,6 +191,73 @@ def test_a_draining_member_finishes_what_it_has() -> None:
             stand.install(states={"web-0": members.State.ABSENT})
             stand.plane.sweep(0.0)
             assert "web-0-r" not in stand.plane.in_flight()
+
+    scripted.run(scenario())
+
+
+async def _streams(peer: scripted.Peer) -> None:
+    """A tunnel that echoes, or a response in chunks, a piece for each event, that never ends."""
+    head = await peer.head()
+    if b"Upgrade" in head:
+        peer.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+        )
+        while data := await peer.reader.read(100):
+            peer.send(data)
+    elif b" /stream " in head:
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            peer.send(b"4\r\ntick\r\n")
+            await asyncio.sleep(0.01)
+    else:
+        peer.send(scripted.OK)
+        await peer.head()
+
+
+def test_tunnels_and_streams_outlive_every_change_of_membership() -> None:
+    """Those of a member that others change around, and of one that drains and is then absent."""
+    gone = members.State.ABSENT
+    drains = members.State.DRAINING
+    changes: list[dict[str, Any]] = [
+        {},
+        {"states": {"web-1": drains}},
+        {"states": {"web-1": gone}},
+        {"replicas": {"web-1": "web-1-new"}},
+        {"addresses": {"web-2": "127.0.0.1:9"}},
+        {"states": {"web-1": drains, "web-2": drains}},
+        {"states": {"web-0": drains}},
+        {"states": {"web-0": gone, "web-1": gone}},
+    ]
+
+    async def scenario() -> None:
+        async with scripted.stand(*[_streams] * 3) as stand:
+            key = stand.key_of("web-0")
+            tunnel, stream = await stand.connect(), await stand.connect()
+            tunnel.send(scripted.get(key=key, extra=["Connection: Upgrade", "Upgrade: websocket"]))
+            stream.send(scripted.get("/stream", key=key))
+            assert b" 101 " in await tunnel.head()
+            assert b" 200 " in await stream.head()
+
+            async def alive() -> None:
+                tunnel.send(b"still there?")
+                assert await tunnel.exactly(12) == b"still there?"
+                stream.reader._buffer.clear()
+                assert b"tick" in await stream.until(b"tick")
+                stand.plane.sweep(0.0)
+
+            await alive()
+            for change in changes:
+                stand.install(**change)
+                await alive()
+                # An operator that drains this member sees that two are in flight, and waits.
+                if gone not in change.get("states", {}).values():
+                    assert stand.plane.in_flight()["web-0-r"] == 2
+            stand.proxy = members.Proxy.model_validate({"limits": {"maxConnections": 9}})
+            stand.ring = members.Ring(scheme="ketama", hash="md5")
+            stand.install()
+            await alive()
+            stand.plane.clear()
+            await alive()
 
     scripted.run(scenario())
 
