@@ -22,7 +22,8 @@ Examples:
   ringmaster experiment distribution --simulate
   ringmaster experiment scaling --ring assignment
   ringmaster experiment recovery --url http://localhost:5000
-  ringmaster experiment scaling --url http://NODE:30500 --server http://127.0.0.1:8001
+  ringmaster experiment recovery --runtime kubernetes \\
+      --url http://NODE:30500 --server http://127.0.0.1:8001
       on a cluster, beside `kubectl proxy`
   ringmaster experiment hashing --seed 7 --out /tmp/results"""
 
@@ -72,10 +73,10 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--runtime",
-            type=click.Choice(["process", "docker"]),
+            type=click.Choice(["process", "docker", "kubernetes"]),
             default="process",
             show_default=True,
-            help="Where its replicas live.",
+            help="Where its replicas live; kubernetes goes with --url, and needs kubectl.",
         ),
     )
     return functools.reduce(lambda made, option: option(made), reversed(options), command)
@@ -209,6 +210,8 @@ def _settings(loaded: ModuleType, shared: dict[str, Any]) -> Any:
     api, url = shared.pop("api"), shared["url"]
     if api and not url:
         raise click.UsageError("--server goes with --url: without it, a Ringmaster is started")
+    if shared["runtime"] == "kubernetes" and not url:
+        raise click.UsageError("--runtime kubernetes goes with --url: no cluster is started here")
     if url and shared["simulate"]:
         raise click.UsageError("--simulate sends no request: it does not go with --url")
     root = (

@@ -14,6 +14,9 @@ import psutil
 from ringmaster_experiments import errors, server
 
 _LABEL = "ringmaster.dev"
+_PODS = (
+    'jsonpath={range .items[*]}{.metadata.uid} {.metadata.namespace} {.metadata.name}{"\\n"}{end}'
+)
 SERVER_IMAGE = "ringmaster/server:0.1.0"
 
 
@@ -62,6 +65,28 @@ def _killed(container: str) -> None:
     _run("docker", "kill", "--signal", "KILL", container)
 
 
+def _kubernetes(replica: server.Replica) -> Callable[[], None]:
+    """The pod with this id and this member's labels, of the cluster that kubectl talks to.
+
+    Its deletion without grace is what comes next to `kill -9`: a process that merely dies is the
+    kubelet's to start again in the same pod, and nothing is replaced.
+    """
+    wanted = f"{_LABEL}/member-id={replica.member},{_LABEL}/name={replica.name}"
+    said = _run("kubectl", "get", "pods", "--all-namespaces", "-l", wanted, "-o", _PODS)
+    for line in said.splitlines():
+        uid, namespace, name = line.split()
+        if uid == replica.uid:
+            return lambda: _deleted(namespace, name)
+    raise errors.ExperimentError(f"no pod of {replica.name} is in kubectl's cluster")
+
+
+def _deleted(namespace: str, name: str) -> None:
+    _run(
+        "kubectl", "delete", "pod", name, "--namespace", namespace, "--grace-period=0", "--force",
+        "--wait=false",
+    )  # fmt: skip
+
+
 def docker_fault() -> str:
     """Why there is no Docker Engine with the example server's image here, or nothing."""
     try:
@@ -87,4 +112,5 @@ def _run(*command: str) -> str:
 _FINDERS: Mapping[str, Callable[[server.Replica], Callable[[], None]]] = {
     "process": _process,
     "docker": _docker,
+    "kubernetes": _kubernetes,
 }

@@ -111,6 +111,14 @@ def test_a_plan_says_what_a_change_would_do_and_how_much_traffic_that_is(tmp_pat
         assert other["exact"] is False
         assert other["moved"] == pytest.approx(2 / 3, abs=0.03)
         assert other["ring"]["after"]["hash"] == "md5"
+        # Weights, which a ServerSet has not.
+        heavy = [{"id": "web-0", "weight": 300}, {"id": "web-1"}, {"id": "web-2"}]
+        weighted = balancer.ask("POST", plan, json={"members": heavy}).json()
+        assert weighted["exact"] is True
+        shares = {each["id"]: each["after"] for each in weighted["members"]}
+        assert shares["web-0"] == pytest.approx(3 / 5, abs=0.02)
+        assert {move["to"] for move in weighted["moves"]} == {"web-0"}
+        assert weighted["moved"] == pytest.approx(3 / 5 - 1 / 3, abs=0.03)
         # What was planned is what happens.
         balancer.push(membership(servers[:2], generation=2))
         after = {key: served_by(balancer, key) for key in keys}

@@ -63,6 +63,7 @@ def test_the_results_are_read_by_programs(tmp_path):
         ("distribution", "--requests", "0"),
         ("distribution", "--server", "http://127.0.0.1:7070"),
         ("distribution", "--simulate", "--url", "http://127.0.0.1:5000"),
+        ("recovery", "--runtime", "kubernetes"),
         ("recovery", "--servers", "3", "--victim", "3"),
         ("recovery", "--servers", "1"),
         ("report", "--page", "x.md", "--simulate"),

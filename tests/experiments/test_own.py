@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import click.testing
@@ -14,7 +15,7 @@ import containers
 import project_images
 import psutil
 import pytest
-from ringmaster_experiments import cli, own
+from ringmaster_experiments import cli, commands, own, results, rings
 from ringmaster_operator import naming
 
 RINGMASTER = [sys.executable, "-m", "ringmaster_operator.cli", "experiment"]
@@ -99,3 +100,17 @@ def test_distribution_and_recovery_agree_on_docker_and_leave_no_container(tmp_pa
     assert trial["live"] == trial["simulated"]
     label = f"label={naming.LABEL_SET_UID}={uid}"
     assert containers.docker("ps", "--all", "--quiet", "--filter", label) == ""
+
+
+def test_every_ring_answers_live_as_its_table_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # read again
+    monkeypatch.setattr(commands, "SCALES", range(2, 3))
+    settings = commands.Settings(out=tmp_path / "results", connections=8)
+    said = []
+    ran = commands.hashing(settings, requests=300, servers=3, scaling_requests=100, say=said.append)
+    assert results.holds(ran.verdicts), said
+    assert [outcome.trial.variant.name for outcome in ran.outcomes] == [*rings.VARIANTS] * 2
+    assert all(outcome.live == outcome.simulated for outcome in ran.outcomes)
+    assert (settings.out / "hashing-distribution.png").exists()
+    assert (left(tmp_path), states(tmp_path)) == ([], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -57,3 +58,35 @@ def test_without_docker_that_is_said(monkeypatch):
     assert victims.docker_fault() == "there is no docker in PATH"
     with pytest.raises(errors.ExperimentError, match="no docker in PATH"):
         victims.found(replica("web-1-x", 1), runtime="docker")
+
+
+KUBECTL = """#!/bin/sh
+printf '%s\\n' "$*" >> {log}
+case "$1" in get) printf 'other default web-1-b\\nuid shop web-1-a\\n';; esac
+"""
+
+
+@pytest.fixture
+def kubectl(tmp_path, monkeypatch):
+    """Two pods of the member; what was asked for, line by line."""
+    program = tmp_path / "kubectl"
+    program.write_text(KUBECTL.format(log=tmp_path / "log"))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    return lambda: (tmp_path / "log").read_text().splitlines()
+
+
+def test_the_pod_with_this_id_is_deleted_without_grace_and_no_other(kubectl):
+    kill = victims.found(replica("S5", 1), runtime="kubernetes")
+    assert len(kubectl()) == 1
+    kill()
+    asked, deleted = kubectl()
+    assert "-l ringmaster.dev/member-id=web-1,ringmaster.dev/name=S5" in asked
+    assert deleted.startswith("delete pod web-1-a --namespace shop --grace-period=0 --force")
+
+
+def test_a_pod_of_another_cluster_is_said(kubectl):
+    stranger = dataclasses.replace(replica("S5", 1), uid="elsewhere")
+    with pytest.raises(errors.ExperimentError, match="no pod of S5 is in kubectl's cluster"):
+        victims.found(stranger, runtime="kubernetes")
+    assert len(kubectl()) == 1
