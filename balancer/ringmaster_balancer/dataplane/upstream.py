@@ -96,7 +96,7 @@ class Upstream(asyncio.Protocol):
         Its reset fails our write, and the transport closes with the answer unread in its socket.
         """
         sock = self.transport.get_extra_info("socket")
-        for _ in range(_LAST_READS):
+        for _ in range(_LAST_READS if sock is not None else 0):
             try:
                 data = os.read(sock.fileno(), _LAST_BYTES)
             except OSError:
