@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _monotonic = time.monotonic
 LAB_PATHS = frozenset({b"/rep", b"/add", b"/rm"})
+_SAFE = frozenset({b"GET", b"HEAD"})
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
+PARTING = 2.0  # s; clients that are busy send their next request well within it
 _LINGER = 2.0  # s; 9112 §9.6: read on after the last response, or a reset destroys it
 
 
@@ -342,6 +344,8 @@ class Client(asyncio.Protocol):
         assert lab is not None
         self.plane.lab_requests += 1
         current.hides_not_found = False
+        # A second `DELETE /rm` would take away more; 9110 §9.2.2 lets the client know that.
+        current.replayable = request.method in _SAFE
         current.snapshot = None
         current.rules = self.plane.lab_rules
         current.started = _monotonic()
@@ -427,10 +431,12 @@ class Client(asyncio.Protocol):
         self.exchange = None
         self.decoder = None
         self.total = math.inf
-        if close or self.ending or (self.eof and not self.pending):
+        if close or (self.eof and not self.pending):
             self._linger()
             return
-        self.deadline = now + self.plane.rules.idle_seconds
+        idle = self.plane.rules.idle_seconds
+        # `ending`: its head had gone out before and said nothing, so the next response must.
+        self.deadline = now + (min(idle, PARTING) if self.ending else idle)
         if self.pending:
             self._advance()
         elif self.held:

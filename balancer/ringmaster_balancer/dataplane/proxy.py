@@ -43,7 +43,6 @@ _TICKS = 4  # sweeps in a second
 _LAB_SECONDS = 65.0  # `/add` waits for its servers for up to 60 s
 _POLL = 0.02  # s
 _LOOK_AHEAD = 4  # requests that were at the free member already, and wait for another one
-_PARTING = 2.0  # s; clients that are busy send their next request well within it
 _BACKLOG = 4096  # connections; the kernel caps it at net.core.somaxconn
 
 
@@ -420,7 +419,7 @@ class DataPlane:
         now = time.monotonic()
         until = now + seconds
         for client in list(self.clients):
-            client.end(by=min(until, now + _PARTING))
+            client.end(by=min(until, now + clients.PARTING))
         while self.busy() and time.monotonic() < until:  # noqa: ASYNC110 - no event on that path
             await asyncio.sleep(_POLL)
         for client in list(self.clients):
