@@ -124,7 +124,14 @@ class Client(asyncio.Protocol):
             current.respond(400, "The body is incomplete", plain=False)
         else:
             self.ending = not self.pending  # half closed: it still reads, what it asked before too
-        return True
+        return self.transport.can_write_eof()  # TLS knows no half-closed connection
+
+    def write_eof(self) -> None:
+        """We send no more; with TLS that is the connection's end."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """asyncio: more waits to be sent than is good."""
@@ -163,7 +170,7 @@ class Client(asyncio.Protocol):
             self.transport.close()
             return
         self.release()
-        self.transport.write_eof()
+        self.write_eof()
         self.deadline = _monotonic() + _LINGER
 
     def cut(self) -> None:
@@ -369,7 +376,9 @@ class Client(asyncio.Protocol):
             name = self.transport.get_extra_info("sockname")
             host = f"{name[0]}:{name[1]}".encode() if isinstance(name, tuple) else b""
             request.extra += b"Host: " + host + b"\r\n"
-        tail = http1.tail(peer=self.wire_peer, host=host, scheme=b"http", forwarded=forwarded)
+        tail = http1.tail(
+            peer=self.wire_peer, host=host, scheme=self.plane.scheme, forwarded=forwarded
+        )
         if forwarded is None:
             self.tail, self.tail_host = tail, host
         return tail

@@ -93,7 +93,7 @@ class Upstream(asyncio.Protocol):
             elif self.mode == Mode.TUNNEL and not exchange.client.eof:
                 exchange.silenced = True
                 self.plane.outbox.push()
-                exchange.client.transport.write_eof()
+                exchange.client.write_eof()
                 return True
         return False
 
