@@ -139,6 +139,15 @@ _PORT = click.IntRange(0, 65_535)
 )
 @click.option("--tls-key", metavar="FILE", show_envvar=True, help="The certificate's key, PEM.")
 @click.option(
+    "--control-tls-cert",
+    metavar="FILE",
+    show_envvar=True,
+    help="Serve the control port with TLS: the certificate and its chain, PEM.",
+)
+@click.option(
+    "--control-tls-key", metavar="FILE", show_envvar=True, help="That certificate's key, PEM."
+)
+@click.option(
     "--check",
     is_flag=True,
     help="Only say whether options and files are good, by the exit code.",

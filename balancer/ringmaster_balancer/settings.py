@@ -34,6 +34,8 @@ class Settings:
     upgrade_seconds: float = 30.0
     tls_cert: str | None = None
     tls_key: str | None = None
+    control_tls_cert: str | None = None
+    control_tls_key: str | None = None
     hash_path: str | None = None
     hash_module: tuple[str, ...] = ()
 

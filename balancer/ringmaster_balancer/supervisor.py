@@ -184,11 +184,13 @@ class Supervisor:
         """New processes beside the old ones, which then drain; or serve on. Returns who serves."""
         self._all.append(old)
         new: Generation | None = None
+        asked = False
         try:
             async with asyncio.timeout(self._settings.upgrade_seconds):
                 new = self._start()
                 await new.until_ready({role.name for role in new.roles[1:]})
                 # It answers what it was asked, and lets go of the control port.
+                asked = True
                 processes.send(old.roles[:1], signal.SIGUSR1)
                 await new.until_ready({new.roles[0].name})
         except (TimeoutError, OSError, errors.BalancerError) as error:
@@ -196,8 +198,8 @@ class Supervisor:
             _log.error("upgrade failed, the old processes serve on", reason=reason)
             if new is not None:
                 await self._abandon(new)
-            # It may have let go of the control port already.
-            processes.send(old.roles[:1], signal.SIGTERM)
+            if asked:  # it may have let go of the control port: another one takes it
+                processes.send(old.roles[:1], signal.SIGTERM)
             self._keep(old)
             return old
         _log.info("upgraded, the old processes drain", seconds=self._settings.drain_seconds)
@@ -308,7 +310,7 @@ def _run(settings: settings_.Settings, shared: Shared, *, old: Generation | None
     _log.info(
         "listening",
         data=_url(shared.data[0], tls=bool(settings.tls_cert)),
-        control=_url(shared.control),
+        control=_url(shared.control, tls=bool(settings.control_tls_cert)),
     )
     asyncio.run(_supervised(settings, shared, old))
     os.close(shared.held)
@@ -460,10 +462,14 @@ def _roles(
 
 def check_files(settings: settings_.Settings) -> None:
     """Raises StartError if a file that the command line names cannot be used."""
-    if bool(settings.tls_cert) != bool(settings.tls_key):
-        raise StartError("--tls-cert and --tls-key go together")
-    if settings.tls_cert and settings.tls_key:
-        tls.Certificate(settings.tls_cert, settings.tls_key)
+    for option, cert, key in (
+        ("--tls", settings.tls_cert, settings.tls_key),
+        ("--control-tls", settings.control_tls_cert, settings.control_tls_key),
+    ):
+        if bool(cert) != bool(key):
+            raise StartError(f"{option}-cert and {option}-key go together")
+        if cert and key:
+            tls.Certificate(cert, key)
     for path in filter(None, (settings.token_file, settings.operator_token_file)):
         try:
             empty = not Path(path).read_text().strip()

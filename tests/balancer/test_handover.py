@@ -234,7 +234,7 @@ def test_more_and_fewer_workers_after_an_upgrade_lose_no_connection(tmp_path, se
 
 
 def test_new_workers_that_never_serve_leave_the_old_ones_in_place(tmp_path, servers, code):
-    with balancers.running(tmp_path, "--upgrade-seconds", "3") as balancer:
+    with balancers.running(tmp_path, "--upgrade-seconds", "12") as balancer:
         balancer.push(members(servers))
         path = code / "dataplane" / "worker.py"
         good = path.read_text()
@@ -242,7 +242,9 @@ def test_new_workers_that_never_serve_leave_the_old_ones_in_place(tmp_path, serv
         with Clients(balancer.ports[0]) as clients:
             balancer.process.send_signal(signal.SIGUSR2)
             balancers.eventually(
-                lambda: "the old processes serve on" in balancer.text(), what="the end of it"
+                lambda: "the old processes serve on" in balancer.text(),
+                what="the end of it",
+                seconds=60,
             )
             clients.more()
             path.write_text(good)

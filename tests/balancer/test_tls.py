@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import signal
 import socket
 import ssl
 
@@ -192,3 +193,30 @@ def test_a_certificate_without_its_key_is_a_start_that_fails(tmp_path):
     with pytest.raises(AssertionError, match=r"cannot read /nowhere"):
         balancers.Balancer(tmp_path, "--tls-cert", cert, "--tls-key", "/nowhere")
     assert issubclass(tls.TlsError, supervisor.errors.BalancerError)
+
+
+def test_the_control_port_is_served_with_tls_over_an_upgrade_too(tmp_path):
+    write_pair(tmp_path)
+    cert, key = files(tmp_path)
+    flags = ("--control-tls-cert", cert, "--control-tls-key", key)
+    with (
+        balancers.upstreams("one") as (server,),
+        balancers.running(tmp_path, *flags) as balancer,
+    ):
+        assert balancer.control.startswith("https://")
+        document = balancers.document(("web-0", server.address))
+        balancers.eventually(
+            lambda: balancer.ask("PUT", json=document, verify=cert).status_code == 200,
+            what="the confirmation",
+        )
+        assert balancer.home() == "one"
+        with pytest.raises(requests.exceptions.SSLError):
+            balancer.ask("GET")
+        second = write_pair(tmp_path)
+        port = balancer.ports[1]
+        balancers.eventually(lambda: shown(port) == second, what="the new certificate")
+        before = balancer.ask("GET", verify=cert).json()["bootId"]
+        balancer.process.send_signal(signal.SIGUSR2)
+        balancers.eventually(
+            lambda: balancer.ask("GET", verify=cert).json()["bootId"] != before, what="an upgrade"
+        )

@@ -17,11 +17,12 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ringmaster_balancer import codes, lifeline, logs, members
+from ringmaster_balancer import codes, lifeline, logs, members, sockets, tls
 from ringmaster_balancer import settings as settings_
 from ringmaster_balancer.control import (
     api,
     disk,
+    front,
     gate,
     keeper,
     lab,
@@ -52,6 +53,7 @@ class Control:
         )
         self._turn = turn.Turn(settings.state_file.with_suffix(".turn"))
         self._site: website.Website | None = None
+        self._front: front.Front | None = None
         self._yielding: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -67,7 +69,7 @@ class Control:
         )
         first = self._turn.take()
         if first:
-            self._serve()
+            await self._serve()
         if self._child.settings.lab_api:
             sock = _inherited(self._child.lab_fd)
             _site(self._lab_app(), sock, threads=_LAB_THREADS).start()
@@ -81,8 +83,15 @@ class Control:
         waiting.cancel()
         self._keeper.close()
 
-    def _serve(self) -> None:
+    async def _serve(self) -> None:
         sock = _inherited(self._child.control_fd)
+        cert, key = self._child.settings.control_tls_cert, self._child.settings.control_tls_key
+        if cert and key:
+            listener, path = sock, Path(self._child.run_dir) / f"control-{os.getpid()}.sock"
+            sock = sockets.open_unix(path)
+            sock.setblocking(False)
+            self._front = front.Front(tls.Certificate(cert, key), path=str(path))
+            await self._front.start(listener)
         self._site = _site(self._control_app(), sock, threads=_CONTROL_THREADS)
         self._site.start()
 
@@ -91,7 +100,7 @@ class Control:
         if not at_once:
             await self._turn.wait()
             await self._keeper.reload()
-            self._serve()
+            await self._serve()
         self._child.say_ready("control")
 
     def _yield(self) -> None:
@@ -100,6 +109,8 @@ class Control:
 
     async def _let_go(self) -> None:
         """Answer what was asked, then leave the control port to the next one."""
+        if self._front is not None:
+            self._front.close()
         if self._site is not None:
             await self._site.leave()
         self._turn.give()
