@@ -124,16 +124,49 @@ _PORT = click.IntRange(0, 65_535)
     show_envvar=True,
     help="How long requests in flight may take after SIGTERM.",
 )
-def main(ring: tuple[str, str], **options: object) -> None:
+@click.option(
+    "--upgrade-seconds",
+    default=30.0,
+    type=click.FloatRange(0.1, 3600),
+    show_envvar=True,
+    help="How long new processes may take until they serve after SIGUSR2; else the old ones stay.",
+)
+@click.option(
+    "--tls-cert",
+    metavar="FILE",
+    show_envvar=True,
+    help="Serve clients with TLS: the certificate and its chain, PEM. Read anew when it changes.",
+)
+@click.option("--tls-key", metavar="FILE", show_envvar=True, help="The certificate's key, PEM.")
+@click.option(
+    "--control-tls-cert",
+    metavar="FILE",
+    show_envvar=True,
+    help="Serve the control port with TLS: the certificate and its chain, PEM.",
+)
+@click.option(
+    "--control-tls-key", metavar="FILE", show_envvar=True, help="That certificate's key, PEM."
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Only say whether options and files are good, by the exit code.",
+)
+def main(ring: tuple[str, str], *, check: bool, **options: object) -> None:
     """Spread HTTP requests over the replicas of one ServerSet with a consistent-hash ring.
 
     An operator pushes who is in the ring to the control port. SIGTERM and Ctrl-C stop accepting and
-    let requests in flight finish; a second one ends at once. Exit code 1: it cannot start.
+    let requests in flight finish; a second one ends at once. SIGUSR2 starts the program anew, as it
+    is installed now, without losing a connection; the process id stays. Exit code 1: it cannot
+    start.
     """
     logs.configure("supervisor")
     chosen = settings.Settings(namespace=ring[0], name=ring[1], **options)  # type: ignore[arg-type]  # click has checked them
     try:
-        supervisor.supervise(chosen)
+        if check:
+            supervisor.check(chosen)
+        else:
+            supervisor.supervise(chosen)
     except errors.BalancerError as error:
         click.echo(f"ringmaster-balancer: {error}", err=True)
         sys.exit(1)

@@ -5,8 +5,10 @@ Law: pure values; a process gets its own as one JSON argument, sockets as inheri
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +31,11 @@ class Settings:
     operator_url: str | None
     operator_token_file: str | None
     drain_seconds: float
+    upgrade_seconds: float = 30.0
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    control_tls_cert: str | None = None
+    control_tls_key: str | None = None
     hash_path: str | None = None
     hash_module: tuple[str, ...] = ()
 
@@ -48,7 +55,8 @@ class Child:
     """What the control process or a worker gets. `*_fd` are descriptors that it inherits.
 
     `lifeline_fd` reads end of file when the supervisor is gone; `run_dir` holds `workers.sock` and
-    `lab.sock`, on which the control process listens.
+    `lab.sock`, on which the control process listens. `ready_fd` takes a process' name once it
+    serves. `more_fds`: sockets of workers that there were once, whose queues must not be lost.
     """
 
     settings: Settings
@@ -58,6 +66,8 @@ class Child:
     control_fd: int = -1
     workers_fd: int = -1
     lab_fd: int = -1
+    ready_fd: int = -1
+    more_fds: tuple[int, ...] = ()
     index: int = 0
 
     @property
@@ -72,8 +82,22 @@ class Child:
 
     def descriptors(self) -> tuple[int, ...]:
         """Those that the process inherits."""
-        every = (self.lifeline_fd, self.data_fd, self.control_fd, self.workers_fd, self.lab_fd)
+        every = (
+            self.lifeline_fd,
+            self.data_fd,
+            self.control_fd,
+            self.workers_fd,
+            self.lab_fd,
+            self.ready_fd,
+            *self.more_fds,
+        )
         return tuple(fd for fd in every if fd >= 0)
+
+    def say_ready(self, name: str) -> None:
+        """Tell the supervisor that `name` serves; one that was replaced meanwhile knows."""
+        if self.ready_fd >= 0:
+            with contextlib.suppress(OSError):
+                os.write(self.ready_fd, f"{name}\n".encode())
 
     def to_json(self) -> str:
         """For the command line."""
@@ -85,4 +109,5 @@ class Child:
         fields: dict[str, Any] = json.loads(text)
         chosen = fields["settings"]
         chosen["hash_module"] = tuple(chosen["hash_module"])
-        return cls(**{**fields, "settings": Settings(**chosen)})
+        more = tuple(fields["more_fds"])
+        return cls(**{**fields, "more_fds": more, "settings": Settings(**chosen)})

@@ -12,6 +12,7 @@ import resource
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ringmaster_balancer import errors
@@ -46,6 +47,23 @@ def open_data(
     with _patiently(host, port, patience=patience, listen=False) as first:
         port = first.getsockname()[1]
     return [_bound(host, port, reuse_port=True) for _ in range(workers)]
+
+
+def enough(
+    have: Sequence[socket.socket], *, workers: int, reuse_port: bool
+) -> Sequence[socket.socket]:
+    """Inherited listening sockets, with fresh ones beside them should there be more workers.
+
+    None is closed if there are fewer: what waits in its queue would be reset.
+
+    Raises:
+        ListenError: no more of them can be opened.
+    """
+    if not reuse_port:
+        return [have[0]] * workers
+    host, port = have[0].getsockname()[:2]
+    missing = range(len(have), workers)
+    return [*have, *(_bound(host, port, reuse_port=True) for _ in missing)]
 
 
 def open_tcp(host: str, port: int, *, patience: float = _TAKEN_SECONDS) -> socket.socket:

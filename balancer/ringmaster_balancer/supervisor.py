@@ -2,7 +2,9 @@
 
 Law: entry. It serves nothing and imports little, so that it has no reason to die. A process that
 ends is started anew at once, with backoff when it will not stay. SIGTERM and SIGINT drain; a
-second one ends at once. Should it be killed itself, its processes notice (`lifeline`).
+second one ends at once. SIGUSR2 upgrades: the program is replaced within this very process, its
+successor starts new processes on the same sockets, and the old ones drain once those serve (or
+serve on, if those do not come up). Should it be killed, its processes notice (`lifeline`).
 """
 
 from __future__ import annotations
@@ -10,21 +12,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import importlib
 import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import structlog
 
-from ringmaster_balancer import errors, sockets
+from ringmaster_balancer import errors, handover, processes, sockets, tls
 from ringmaster_balancer import settings as settings_
 
 _log = structlog.get_logger()
@@ -34,6 +36,11 @@ _WELL_SECONDS = 10.0
 _FIRST_BACKOFF, _LAST_BACKOFF = 0.1, 5.0
 # What a worker may need beyond its drain time to end.
 _GRACE_SECONDS = 2.0
+# To import everything once on a machine that is busy.
+_CHECK_SECONDS = 30.0
+_CONTROL = "ringmaster_balancer.control.process"
+_WORKER = "ringmaster_balancer.dataplane.worker"
+_READY_BYTES = 4096
 
 
 class StartError(errors.BalancerError):
@@ -41,13 +48,18 @@ class StartError(errors.BalancerError):
 
 
 @dataclass(frozen=True, slots=True)
-class Listeners:
-    """The open sockets; `data` has one entry a worker, maybe several times the same."""
+class Shared:
+    """What outlives every process and every upgrade.
+
+    `data` has one listening socket a worker, maybe several times the same. Children read
+    `lifeline`; only we have `held`.
+    """
 
     data: Sequence[socket.socket]
     control: socket.socket
-    workers: socket.socket
-    lab: socket.socket
+    lifeline: int
+    held: int
+    lock: int
 
     def close_data(self) -> None:
         """Nobody accepts on the data port any more once the workers have closed theirs too."""
@@ -56,13 +68,50 @@ class Listeners:
 
 
 @dataclass(slots=True)
-class Role:
-    """One process that shall be alive."""
+class Generation:
+    """The processes that serve together, the control process first, and what is theirs alone.
 
-    name: str
-    module: str
-    child: settings_.Child
-    process: asyncio.subprocess.Process | None = None
+    They write their names to `said_fd` once they serve; we read `ready_fd`.
+    """
+
+    roles: Sequence[processes.Role]
+    run_dir: Path
+    workers: socket.socket
+    lab: socket.socket
+    ready_fd: int = -1
+    said_fd: int = -1
+    ready: set[str] = field(default_factory=set)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    keepers: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def until_ready(self, names: set[str]) -> None:
+        """Wait until processes of these names have said that they serve."""
+        while not names <= self.ready:
+            self.news.clear()
+            await self.news.wait()
+
+    def listen(self) -> None:
+        """Hear who is ready, from now on."""
+        if self.ready_fd >= 0:
+            asyncio.get_running_loop().add_reader(self.ready_fd, self._heard)
+
+    def _heard(self) -> None:
+        said = os.read(self.ready_fd, _READY_BYTES)
+        if not said:
+            asyncio.get_running_loop().remove_reader(self.ready_fd)
+        self.ready.update(said.decode().split())
+        self.news.set()
+
+    def close(self) -> None:
+        """Give back what is only theirs; they have ended."""
+        if self.ready_fd >= 0:
+            asyncio.get_running_loop().remove_reader(self.ready_fd)
+            os.close(self.ready_fd)
+            os.close(self.said_fd)
+        self.workers.close()
+        self.lab.close()
+        shutil.rmtree(self.run_dir, ignore_errors=True)
 
 
 def backoff(before: float, *, lived: float) -> float:
@@ -73,42 +122,149 @@ def backoff(before: float, *, lived: float) -> float:
 
 
 class Supervisor:
-    """Keeps roles alive until it is told to end."""
+    """Keeps processes alive until it is told to end. `old` are those of the program before us."""
 
     def __init__(
-        self, roles: Sequence[Role], *, listeners: Listeners, drain_seconds: float
+        self, settings: settings_.Settings, shared: Shared, *, old: Generation | None = None
     ) -> None:
-        self._roles = roles
-        self._listeners = listeners
-        self._drain_seconds = drain_seconds
+        self._settings = settings
+        self._shared = shared
+        self._old = old
+        self._all: list[Generation] = []
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._upgrade = asyncio.Event()
 
     async def run(self) -> None:
         """Returns when everything has ended after SIGTERM or SIGINT."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
-        keepers = [asyncio.create_task(self._keep(role)) for role in self._roles]
-        await self._stop.wait()
-        _log.info("draining", seconds=self._drain_seconds)
-        self._listeners.close_data()
-        control, *workers = self._roles
-        await self._end(workers, within=self._drain_seconds + _GRACE_SECONDS)
-        await self._end([control], within=_GRACE_SECONDS)
-        await asyncio.gather(*keepers)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        loop.add_signal_handler(signal.SIGUSR2, self._upgrade.set)
+        handover.hear_signals()
+        serving = asyncio.create_task(self._serve())
+        stopping = asyncio.create_task(self._stopped())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        _log.info("draining", seconds=self._settings.drain_seconds)
+        self._shared.close_data()
+        await asyncio.gather(*(self._retire(each) for each in tuple(self._all)))
         _log.info("ended")
 
     def _signalled(self) -> None:
         (self._hurry if self._stop.is_set() else self._stop).set()
 
-    async def _keep(self, role: Role) -> None:
+    def _hang_up(self) -> None:
+        """Files that were replaced are to be read anew: workers know which."""
+        for generation in self._all:
+            processes.send(generation.roles[1:], signal.SIGHUP)
+
+    async def _stopped(self) -> None:
+        await self._stop.wait()
+
+    async def _serve(self) -> None:
+        """Start, or take over; then upgrade as often as it is asked for."""
+        current = self._start() if self._old is None else await self._take_over(self._old)
+        while True:
+            await self._upgrade.wait()
+            self._upgrade.clear()
+            await self._replace(current)
+
+    def _start(self) -> Generation:
+        generation = _generation(self._settings, self._shared)
+        self._all.append(generation)
+        self._keep(generation)
+        return generation
+
+    async def _take_over(self, old: Generation) -> Generation:
+        """New processes beside the old ones, which then drain; or serve on. Returns who serves."""
+        self._all.append(old)
+        new: Generation | None = None
+        asked = False
+        try:
+            async with asyncio.timeout(self._settings.upgrade_seconds):
+                new = self._start()
+                await new.until_ready({role.name for role in new.roles[1:]})
+                # It answers what it was asked, and lets go of the control port.
+                asked = True
+                processes.send(old.roles[:1], signal.SIGUSR1)
+                await new.until_ready({new.roles[0].name})
+        except (TimeoutError, OSError, errors.BalancerError) as error:
+            reason = str(error) or f"not ready within {self._settings.upgrade_seconds:g} s"
+            _log.error("upgrade failed, the old processes serve on", reason=reason)
+            if new is not None:
+                await self._abandon(new)
+            if asked:  # it may have let go of the control port: another one takes it
+                processes.send(old.roles[:1], signal.SIGTERM)
+            self._keep(old)
+            return old
+        _log.info("upgraded, the old processes drain", seconds=self._settings.drain_seconds)
+        await self._retire(old)
+        return new
+
+    async def _replace(self, current: Generation) -> None:
+        """Run the program anew in this process, if it would start. Returns if not."""
+        reason = await _check()
+        if reason:
+            _log.error("upgrade refused, all stays as it was", reason=reason)
+            return
+        _log.info("upgrading")
+        try:
+            handover.replace_program(self._left(current))
+        except OSError as error:
+            _log.error("upgrade failed, all stays as it was", reason=error.strerror)
+
+    def _left(self, current: Generation) -> handover.Handover:
+        shared = self._shared
+        return handover.Handover(
+            lock=shared.lock,
+            lifeline=shared.lifeline,
+            held=shared.held,
+            data=tuple(sock.fileno() for sock in shared.data),
+            control=shared.control.fileno(),
+            workers=current.workers.fileno(),
+            lab=current.lab.fileno(),
+            run_dir=str(current.run_dir),
+            pids={role.name: role.process.pid for role in current.roles if role.process},
+        )
+
+    async def _retire(self, generation: Generation) -> None:
+        """They accept no more, finish what they have in hand, and end."""
+        generation.ending.set()
+        drain = self._settings.drain_seconds
+        control, *workers = generation.roles
+        await processes.end(workers, within=drain + _GRACE_SECONDS, hurry=self._hurry)
+        await processes.end([control], within=_GRACE_SECONDS, hurry=self._hurry)
+        await self._forget(generation)
+
+    async def _abandon(self, generation: Generation) -> None:
+        """They never served all together; what some of them have in hand they may finish."""
+        generation.ending.set()
+        await processes.end(generation.roles, within=_GRACE_SECONDS, hurry=self._hurry)
+        await self._forget(generation)
+
+    async def _forget(self, generation: Generation) -> None:
+        await asyncio.gather(*generation.keepers)
+        generation.close()
+        self._all.remove(generation)
+
+    def _keep(self, generation: Generation) -> None:
+        generation.listen()
+        for role in generation.roles:
+            keeper = asyncio.create_task(self._keep_alive(role, generation.ending))
+            generation.keepers.append(keeper)
+
+    async def _keep_alive(self, role: processes.Role, ending: asyncio.Event) -> None:
         wait = 0.0
         first = True
-        while not self._stop.is_set():
+        while not ending.is_set():
             started = time.monotonic()
-            code = await self._live(role)
-            if self._stop.is_set():
+            code = await self._live(role, ending)
+            if ending.is_set():
                 return
             lived = time.monotonic() - started
             # The first death is answered at once, whenever it comes.
@@ -117,53 +273,20 @@ class Supervisor:
             _log.error("process ended", role=role.name, code=code, lived=round(lived, 3), wait=wait)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await self._stop.wait()
+                    await ending.wait()
 
-    async def _live(self, role: Role) -> int:
-        """Start a role's process and wait for its end."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # the current folder is none of our modules
-            "-m",
-            role.module,
-            role.child.to_json(),
-            pass_fds=role.child.descriptors(),
-            stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # the terminal's Ctrl-C is for the supervisor
-        )
-        role.process = process
-        _log.info("process started", role=role.name, pid=process.pid)
-        if self._stop.is_set():
-            process.terminate()
-        return await process.wait()
-
-    async def _hurried(self) -> None:
-        await self._hurry.wait()
-
-    async def _end(self, roles: Sequence[Role], *, within: float) -> None:
-        """SIGTERM, then SIGKILL for what is still there after `within` or a second signal."""
-        running = [role for role in roles if role.process and role.process.returncode is None]
-        _send(running, signal.SIGTERM)
-        ended = asyncio.create_task(_all_ended(running))
-        hurried = asyncio.create_task(self._hurried())
-        await asyncio.wait({ended, hurried}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
-        late = [role for role in running if role.process and role.process.returncode is None]
-        for role in late:
-            _log.warning("process killed", role=role.name)
-        _send(late, signal.SIGKILL)
-        await ended
-
-
-async def _all_ended(roles: Sequence[Role]) -> None:
-    await asyncio.gather(*(role.process.wait() for role in roles if role.process))
-
-
-def _send(roles: Sequence[Role], number: signal.Signals) -> None:
-    for role in roles:
-        if role.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                role.process.send_signal(number)
+    async def _live(self, role: processes.Role, ending: asyncio.Event) -> int | None:
+        """Wait for the end of a role's process, started if there is none. None: no start."""
+        if role.process is None or not role.running:
+            try:
+                role.process = await processes.start(role)
+            except OSError as error:
+                _log.error("process cannot start", role=role.name, reason=error.strerror)
+                return None
+            _log.info("process started", role=role.name, pid=role.process.pid)
+            if ending.is_set():
+                role.process.send_signal(signal.SIGTERM)
+        return await role.process.wait()
 
 
 def supervise(settings: settings_.Settings) -> None:
@@ -172,23 +295,72 @@ def supervise(settings: settings_.Settings) -> None:
     Raises:
         StartError, ListenError: it cannot start.
     """
-    _check_secrets(settings)
-    with _locked(settings), _run_dir() as folder:
-        listeners = _listen(settings, folder)
-        _log.info("listening", data=_url(listeners.data[0]), control=_url(listeners.control))
-        lifeline, held = os.pipe()
-        roles = _roles(settings, listeners=listeners, folder=folder, lifeline=lifeline)
-        asyncio.run(_run(roles, listeners=listeners, drain_seconds=settings.drain_seconds))
-        os.close(held)
-        os.close(lifeline)
+    left = handover.take(os.environ)
+    if left is not None:
+        shared, old = _inherited(settings, left)
+        _run(settings, shared, old=old)
+        return
+    check_files(settings)
+    with _locked(settings) as lock:
+        shared = _open(settings, lock=lock.fileno())
+        _run(settings, shared)
 
 
-async def _run(roles: Sequence[Role], *, listeners: Listeners, drain_seconds: float) -> None:
-    await Supervisor(roles, listeners=listeners, drain_seconds=drain_seconds).run()
+def _run(settings: settings_.Settings, shared: Shared, *, old: Generation | None = None) -> None:
+    _log.info(
+        "listening",
+        data=_url(shared.data[0], tls=bool(settings.tls_cert)),
+        control=_url(shared.control, tls=bool(settings.control_tls_cert)),
+    )
+    asyncio.run(_supervised(settings, shared, old))
+    os.close(shared.held)
+    os.close(shared.lifeline)
 
 
-def _listen(settings: settings_.Settings, folder: Path) -> Listeners:
-    return Listeners(
+async def _supervised(settings: settings_.Settings, shared: Shared, old: Generation | None) -> None:
+    await Supervisor(settings, shared, old=old).run()
+
+
+def check(settings: settings_.Settings) -> None:
+    """Whether a start would succeed, as far as that is seen without one.
+
+    Raises:
+        StartError: a file is missing or wrong.
+    """
+    check_files(settings)
+    for module in (_CONTROL, _WORKER):
+        importlib.import_module(module)
+
+
+async def _check() -> str:
+    """Why the program that is installed now would not start with this command line, else ""."""
+    command = handover.command()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            "--check",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        return error.strerror or str(error)
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            _, said = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return f"--check takes longer than {_CHECK_SECONDS:g} s"
+    if process.returncode == 0:
+        return ""
+    lines = said.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"--check ended with {process.returncode}"
+
+
+def _open(settings: settings_.Settings, *, lock: int) -> Shared:
+    lifeline, held = os.pipe()
+    return Shared(
         data=sockets.open_data(
             settings.host,
             settings.port,
@@ -196,39 +368,108 @@ def _listen(settings: settings_.Settings, folder: Path) -> Listeners:
             reuse_port=sockets.spread(),
         ),
         control=sockets.open_tcp(settings.control_host, settings.control_port),
-        workers=sockets.open_unix(folder / "workers.sock"),
-        lab=sockets.open_unix(folder / "lab.sock"),
+        lifeline=lifeline,
+        held=held,
+        lock=lock,
     )
+
+
+def _inherited(settings: settings_.Settings, left: handover.Handover) -> tuple[Shared, Generation]:
+    """What the program before us has left, its processes included."""
+    shared = Shared(
+        data=sockets.enough(
+            [socket.socket(fileno=descriptor) for descriptor in dict.fromkeys(left.data)],
+            workers=settings.workers,
+            reuse_port=sockets.spread(),
+        ),
+        control=socket.socket(fileno=left.control),
+        lifeline=left.lifeline,
+        held=left.held,
+        lock=left.lock,
+    )
+    old = Generation(
+        roles=(),
+        run_dir=Path(left.run_dir),
+        workers=socket.socket(fileno=left.workers),
+        lab=socket.socket(fileno=left.lab),
+    )
+    old.roles = _roles(settings, shared, old, ready_fd=-1)
+    known = {role.name for role in old.roles}
+    for role in old.roles:
+        if role.name in left.pids:
+            role.process = processes.Adopted(left.pids[role.name])
+    surplus = [name for name in left.pids if name not in known]
+    old.roles = [*old.roles, *(_surplus(name, left.pids[name], old.roles[-1]) for name in surplus)]
+    return shared, old
+
+
+def _surplus(name: str, pid: int, like: processes.Role) -> processes.Role:
+    """A worker that has no successor, as there shall be fewer."""
+    return processes.Role(
+        name=name, module=like.module, child=like.child, process=processes.Adopted(pid)
+    )
+
+
+def _generation(settings: settings_.Settings, shared: Shared) -> Generation:
+    """New processes, not started yet.
+
+    Raises:
+        ListenError, OSError: there is no room for their private folder.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="ringmaster-"))  # mode 0700
+    try:
+        workers = sockets.open_unix(folder / "workers.sock")
+        lab = sockets.open_unix(folder / "lab.sock")
+        ready, said = os.pipe()
+    except (OSError, errors.BalancerError):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    generation = Generation(
+        roles=(), run_dir=folder, workers=workers, lab=lab, ready_fd=ready, said_fd=said
+    )
+    generation.roles = _roles(settings, shared, generation, ready_fd=said)
+    return generation
 
 
 def _roles(
-    settings: settings_.Settings, *, listeners: Listeners, folder: Path, lifeline: int
-) -> list[Role]:
+    settings: settings_.Settings, shared: Shared, generation: Generation, *, ready_fd: int
+) -> list[processes.Role]:
     """The control process first, then the workers."""
     control = settings_.Child(
         settings=settings,
-        run_dir=str(folder),
-        lifeline_fd=lifeline,
-        control_fd=listeners.control.fileno(),
-        workers_fd=listeners.workers.fileno(),
-        lab_fd=listeners.lab.fileno(),
+        run_dir=str(generation.run_dir),
+        lifeline_fd=shared.lifeline,
+        ready_fd=ready_fd,
+        control_fd=shared.control.fileno(),
+        workers_fd=generation.workers.fileno(),
+        lab_fd=generation.lab.fileno(),
     )
-    roles = [Role(name="control", module="ringmaster_balancer.control.process", child=control)]
-    for index, sock in enumerate(listeners.data):
+    roles = [processes.Role(name="control", module=_CONTROL, child=control)]
+    for index in range(settings.workers):
+        own, *more = [sock.fileno() for sock in shared.data[index :: settings.workers]]
         child = settings_.Child(
             settings=settings,
-            run_dir=str(folder),
-            lifeline_fd=lifeline,
-            data_fd=sock.fileno(),
+            run_dir=str(generation.run_dir),
+            lifeline_fd=shared.lifeline,
+            ready_fd=ready_fd,
+            data_fd=own,
+            more_fds=tuple(more),
             index=index,
         )
-        roles.append(
-            Role(name=f"worker-{index}", module="ringmaster_balancer.dataplane.worker", child=child)
-        )
+        roles.append(processes.Role(name=f"worker-{index}", module=_WORKER, child=child))
     return roles
 
 
-def _check_secrets(settings: settings_.Settings) -> None:
+def check_files(settings: settings_.Settings) -> None:
+    """Raises StartError if a file that the command line names cannot be used."""
+    for option, cert, key in (
+        ("--tls", settings.tls_cert, settings.tls_key),
+        ("--control-tls", settings.control_tls_cert, settings.control_tls_key),
+    ):
+        if bool(cert) != bool(key):
+            raise StartError(f"{option}-cert and {option}-key go together")
+        if cert and key:
+            tls.Certificate(cert, key)
     for path in filter(None, (settings.token_file, settings.operator_token_file)):
         try:
             empty = not Path(path).read_text().strip()
@@ -260,16 +501,7 @@ def _locked(settings: settings_.Settings) -> Iterator[IO[str]]:
         yield file
 
 
-@contextlib.contextmanager
-def _run_dir() -> Iterator[Path]:
-    """A private folder (mode 0700) for the Unix sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="ringmaster-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _url(sock: socket.socket) -> str:
+def _url(sock: socket.socket, *, tls: bool = False) -> str:
     host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -52,6 +52,7 @@ class Settings:
     runtime: choice.Choice
     api: access.Settings
     balancer_urls: tuple[str, ...]
+    balancer_ca: Path | None
     token_file: Path | None
     make_token: bool
     files: tuple[str, ...]
@@ -130,6 +131,11 @@ class Settings:
     multiple=True,
     metavar="URL",
     help="A balancer's control address, for ServerSets that name none; may be repeated.",
+)
+@click.option(
+    "--balancer-ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Who signs the certificates of balancers at https://, PEM.  [default: the system's]",
 )
 @click.option(
     "--token-file",
@@ -228,6 +234,7 @@ def run_in_cluster(settings: Settings, *, namespaces: tuple[str, ...], everywher
             api_host=settings.api.host,
             api_port=settings.api.port,
             balancer_urls=settings.balancer_urls,
+            balancer_ca=settings.balancer_ca,
             token_file=settings.token_file,
             workers=settings.workers,
         ),
@@ -380,7 +387,9 @@ class _Files:
 @contextmanager
 def _announcer(settings: Settings) -> Iterator[announce.HttpAnnouncer]:
     made = announce.HttpAnnouncer(
-        find=announce.listed(settings.balancer_urls), token=_token(settings)
+        find=announce.listed(settings.balancer_urls),
+        token=_token(settings),
+        settings=announce.trusting(settings.balancer_ca),
     )
     try:
         yield made

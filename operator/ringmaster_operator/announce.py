@@ -22,6 +22,8 @@ import requests
 from ringmaster_operator import errors, observed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ringmaster_operator import spec
 
 # 409: it is another ServerSet's by now.
@@ -45,6 +47,7 @@ class Settings:
     connect_seconds: float = 1.0  # a balancer is near: no SYN needs longer
     live_seconds: float = 5.0  # design: live is what answers within 5 s, the body included
     body_bytes: int = 8 * 1024 * 1024  # 10,000 members need about 2 MB
+    ca: str | None = None  # who signs the balancers' certificates; else the system's authorities
     parallel: int = 8  # balancers asked at the same time
 
 
@@ -55,6 +58,11 @@ class _Answer:
     status: int
     body: dict[str, Any]
     message: str = ""
+
+
+def trusting(ca: Path | None) -> Settings:
+    """The defaults, with balancers' certificates signed by `ca`."""
+    return Settings(ca=str(ca) if ca else None)
 
 
 def listed(urls: Sequence[str]) -> Find:
@@ -230,17 +238,18 @@ class HttpAnnouncer:
         with self._lock:
             session = self._sessions.get(origin)
             if session is None:
-                session = self._sessions[origin] = _new_session()
+                session = self._sessions[origin] = _new_session(self._settings.ca)
             return session
 
 
-def _new_session() -> requests.Session:
+def _new_session(ca: str | None) -> requests.Session:
     """A session without ambient state: no proxy or .netrc from the environment, no cookies.
 
     Threads may share it then: nothing of it changes but urllib3's pool, which has a lock.
     """
     session = requests.Session()
     session.trust_env = False
+    session.verify = ca or True
     session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
     return session
 

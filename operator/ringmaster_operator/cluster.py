@@ -52,6 +52,7 @@ class Settings:
     balancer_urls: tuple[str, ...]
     token_file: Path | None
     workers: int
+    balancer_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,9 @@ def run(settings: Settings, ending: threading.Event) -> None:
     token = _token(settings)
     with opened(settings) as world, ExitStack() as stack:
         announcer = announce.HttpAnnouncer(
-            find=balancers.finder(world.api, settings.balancer_urls), token=token
+            find=balancers.finder(world.api, settings.balancer_urls),
+            token=token,
+            settings=announce.trusting(settings.balancer_ca),
         )
         stack.callback(announcer.close)
         health = _Health()

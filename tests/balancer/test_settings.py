@@ -35,6 +35,11 @@ def test_a_child_inherits_only_the_descriptors_that_are_its_own():
     )
     assert worker.descriptors() == (3, 7)
     assert control.descriptors() == (3, 4, 5, 6)
+    heir = settings.Child(
+        settings=SETTINGS, run_dir="/r", lifeline_fd=3, data_fd=7, more_fds=(8, 9), ready_fd=5
+    )
+    assert heir.descriptors() == (3, 7, 5, 8, 9)
+    assert settings.Child.from_json(heir.to_json()) == heir
 
 
 def test_two_rings_can_share_a_state_folder():

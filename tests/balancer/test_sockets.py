@@ -32,6 +32,19 @@ def test_each_worker_has_its_own_socket_of_the_same_port():
         close(opened)
 
 
+@reuse
+def test_of_inherited_sockets_none_is_closed_and_what_is_missing_is_opened():
+    opened = sockets.open_data("127.0.0.1", 0, workers=2, reuse_port=True)
+    more = sockets.enough(opened, workers=3, reuse_port=True)
+    try:
+        assert more[:2] == opened
+        assert {port_of(sock) for sock in more} == {port_of(opened[0])}
+        assert sockets.enough(more, workers=1, reuse_port=True) == more
+        assert sockets.enough(more, workers=2, reuse_port=False) == [opened[0]] * 2
+    finally:
+        close(more)
+
+
 def test_elsewhere_all_workers_share_one():
     opened = sockets.open_data("127.0.0.1", 0, workers=3, reuse_port=False)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import resource
 import signal
 import socket
 import threading
@@ -144,6 +145,19 @@ def test_a_killed_worker_costs_only_what_it_had_in_hand_and_a_client_that_retrie
             before = load.answered
             balancers.eventually(lambda: load.answered > before + 100, what="answers after that")
         assert load.failed == []
+
+
+def test_a_worker_that_cannot_be_started_for_a_while_is_started_later(tmp_path, servers):
+    with balancers.running(tmp_path, "--workers", "2") as balancer:
+        balancer.push(members(servers))
+        pid, victim = balancer.process.pid, balancer.pid("worker-0")
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (4, hard))
+        balancers.kill(victim)
+        balancers.eventually(lambda: "process cannot start" in balancer.text(), what="the failure")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        balancers.eventually(lambda: balancer.pid("worker-0") != victim, what="a successor")
+        balancer.push(members(servers, generation=2))
 
 
 def test_a_push_does_not_wait_for_a_worker_that_died(tmp_path, servers):

@@ -12,6 +12,7 @@ from typing import Any
 import http_balancer
 import pytest
 from ringmaster_operator import announce, errors, observed
+from ringmaster_operator.api import certificates
 
 WEB = observed.Owner(namespace="default", name="web", uid="u-1")
 NO_URLS: Any = SimpleNamespace(urls=())
@@ -254,3 +255,17 @@ def test_a_refused_push_carries_its_reason(balancer) -> None:
         (view,) = made.announce(WEB, NO_URLS, document())
     assert (view.live, view.refused) == (True, "HashRefused")
     assert "87 of 512" in view.message
+
+
+def test_a_balancer_with_tls_is_believed_if_the_authority_given_signed_it(
+    balancer, tmp_path
+) -> None:
+    made_for = certificates.Certificate(tmp_path, ["127.0.0.1"])
+    url = balancer.with_tls(made_for.context)
+    ca = certificates.authority_file(tmp_path)
+    with announcer(url, settings=announce.trusting(ca)) as made:
+        (view,) = made.announce(WEB, NO_URLS, document())
+    assert (view.live, view.generation) == (True, 1)
+    with announcer(url, settings=announce.trusting(None)) as made:
+        (view,) = made.read_back(WEB, NO_URLS)
+    assert not view.live

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,14 @@ class HttpBalancer:
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.balancer = self
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def with_tls(self, context: ssl.SSLContext) -> str:
+        """Serve with it from now on, at the address returned."""
+        # The handshake is the handler thread's: one that fails is no end of the server.
+        self._server.socket = context.wrap_socket(
+            self._server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        return self.url.replace("http:", "https:")
 
     def answer(self, method: str, document: dict[str, Any] | None) -> tuple[int, Any]:
         if document is None and method == "PUT":

@@ -17,7 +17,7 @@ from typing import Any
 import h11
 from ringmaster_balancer import members
 from ringmaster_balancer.dataplane import client as clients
-from ringmaster_balancer.dataplane import proxy, upstream
+from ringmaster_balancer.dataplane import proxy, responses, upstream
 from ringmaster_balancer.ring import table
 
 
@@ -179,6 +179,7 @@ class Plane(proxy.DataPlane):
         self.rules_asked = rules
         self.generation = 0
         self.push(members.State.ACTIVE)
+        self.date = responses.date(0.0)  # the same in every run
 
     def push(self, state: members.State) -> None:
         """A membership in which the one member is in this state."""

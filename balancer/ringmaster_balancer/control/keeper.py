@@ -103,6 +103,23 @@ class Keeper:
             epoch, generation = held.membership.version
             _log.info("membership read from disk", epoch=epoch, generation=generation)
 
+    async def reload(self) -> None:
+        """Another process served the control port until now: hold what it has kept last."""
+        held, now = self._store.held, self._store.load()
+        if now is None and held is not None:
+            async with self._pushing:
+                self._store.end()
+                self._prober.close()
+                seq = self._hub.end()
+        elif now is not None and (held is None or held.checksum != now.checksum):
+            await self.load()
+            await self._prober.first_round(within=FIRST_ROUND_SECONDS)
+            self._hand_out()
+            seq = self._hub.seq
+        else:
+            return
+        await self._hub.confirmed(seq, within=CONFIRM_SECONDS)
+
     async def start(self) -> None:
         """Serve those members from disk that pass a probe, and let the workers in."""
         await self._prober.first_round(within=FIRST_ROUND_SECONDS)

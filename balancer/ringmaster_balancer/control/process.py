@@ -1,7 +1,8 @@
 """The control process: the keeper on an event loop, Flask in the threads of a web server.
 
-Law: entry. waitress reads a request whole before a thread sees it, so a slow client holds up
-nobody's push. Started as `python -m ringmaster_balancer.control.process JSON`.
+Law: entry. In an upgrade the control port changes hands at once: SIGUSR1 makes this one let go,
+the next one then reads from disk what was pushed last, and serves. Started as
+`python -m ringmaster_balancer.control.process JSON`.
 """
 
 from __future__ import annotations
@@ -12,16 +13,24 @@ import shutil
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-import waitress.server
-
-from ringmaster_balancer import codes, lifeline, logs, members
+from ringmaster_balancer import codes, lifeline, logs, members, sockets, tls
 from ringmaster_balancer import settings as settings_
-from ringmaster_balancer.control import api, disk, gate, keeper, lab, metrics, store
+from ringmaster_balancer.control import (
+    api,
+    disk,
+    front,
+    gate,
+    keeper,
+    lab,
+    metrics,
+    store,
+    turn,
+    website,
+)
 
 T = TypeVar("T")
 
@@ -42,6 +51,10 @@ class Control:
             workers=settings.workers,
             gate=gate.Gate(allowed=_allowed(settings), cache=settings.hash_cache),
         )
+        self._turn = turn.Turn(settings.state_file.with_suffix(".turn"))
+        self._site: website.Website | None = None
+        self._front: front.Front | None = None
+        self._yielding: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM, or until the supervisor is gone."""
@@ -49,20 +62,58 @@ class Control:
         self._loop.add_signal_handler(signal.SIGTERM, stop.set)
         self._loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor's to decide
         lifeline.watch(self._child.lifeline_fd, self._orphaned)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._yield)
         await self._keeper.load()
         workers = asyncio.create_task(
             self._keeper.workers.serve(_inherited(self._child.workers_fd))
         )
-        _serve(self._control_app(), fd=self._child.control_fd, threads=_CONTROL_THREADS)
+        first = self._turn.take()
+        if first:
+            await self._serve()
         if self._child.settings.lab_api:
-            _serve(self._lab_app(), fd=self._child.lab_fd, threads=_LAB_THREADS)
+            sock = _inherited(self._child.lab_fd)
+            _site(self._lab_app(), sock, threads=_LAB_THREADS).start()
         await self._keeper.start()
+        waiting = asyncio.create_task(self._succeed(at_once=first))
         stopping = asyncio.create_task(_wait(stop))
         await asyncio.wait({stopping, workers}, return_when=asyncio.FIRST_COMPLETED)
         if workers.done():
             workers.result()  # without workers better dead, the supervisor starts another
         workers.cancel()
+        waiting.cancel()
         self._keeper.close()
+
+    async def _serve(self) -> None:
+        sock = _inherited(self._child.control_fd)
+        cert, key = self._child.settings.control_tls_cert, self._child.settings.control_tls_key
+        if cert and key:
+            listener, path = sock, Path(self._child.run_dir) / f"control-{os.getpid()}.sock"
+            sock = sockets.open_unix(path)
+            sock.setblocking(False)
+            self._front = front.Front(tls.Certificate(cert, key), path=str(path))
+            await self._front.start(listener)
+        self._site = _site(self._control_app(), sock, threads=_CONTROL_THREADS)
+        self._site.start()
+
+    async def _succeed(self, *, at_once: bool) -> None:
+        """Serve the control port once the one before us has let go of it."""
+        if not at_once:
+            await self._turn.wait()
+            await self._keeper.reload()
+            await self._serve()
+        self._child.say_ready("control")
+
+    def _yield(self) -> None:
+        if self._yielding is None:
+            self._yielding = self._loop.create_task(self._let_go())
+
+    async def _let_go(self) -> None:
+        """Answer what was asked, then leave the control port to the next one."""
+        if self._front is not None:
+            self._front.close()
+        if self._site is not None:
+            await self._site.leave()
+        self._turn.give()
 
     def _control_app(self) -> Any:
         settings = self._child.settings
@@ -116,20 +167,9 @@ def _inherited(descriptor: int) -> socket.socket:
     return sock
 
 
-def _serve(app: Any, *, fd: int, threads: int) -> None:
-    """Serve `app` on an inherited socket, in a daemon thread: the process' end is its end."""
-    server = waitress.server.create_server(
-        app,
-        sockets=[_inherited(fd)],
-        threads=threads,
-        ident=None,
-        max_request_body_size=2 * api.BODY_BYTES,  # beyond Flask's bound, which answers in JSON
-        connection_limit=1_000,
-        channel_timeout=60,
-        asyncore_use_poll=True,
-        clear_untrusted_proxy_headers=True,
-    )
-    threading.Thread(target=server.run, name="web", daemon=True).start()
+def _site(app: Any, sock: socket.socket, *, threads: int) -> website.Website:
+    # Beyond Flask's bound, which answers in JSON.
+    return website.Website(app, sock=sock, threads=threads, body_bytes=2 * api.BODY_BYTES)
 
 
 def main() -> None:

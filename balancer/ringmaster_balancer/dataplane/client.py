@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 _monotonic = time.monotonic
 LAB_PATHS = frozenset({b"/rep", b"/add", b"/rm"})
+_SAFE = frozenset({b"GET", b"HEAD"})
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 _GRACE = 10.0  # s in which a body may come as slowly as it likes
 _CROWD = 10  # a tenth of the connections that are allowed may wait for their 503 besides
+PARTING = 2.0  # s; clients that are busy send their next request well within it
 _LINGER = 2.0  # s; 9112 §9.6: read on after the last response, or a reset destroys it
 
 
@@ -139,7 +141,14 @@ class Client(asyncio.Protocol):
             current.refuse(400, "The body is incomplete")
         else:
             self.ending = not self.pending  # half closed: it still reads, what it asked before too
-        return True
+        return self.transport.can_write_eof()  # TLS knows no half-closed connection
+
+    def write_eof(self) -> None:
+        """We send no more; with TLS that is the connection's end."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """asyncio: more waits to be sent than is good."""
@@ -180,7 +189,7 @@ class Client(asyncio.Protocol):
             self.transport.close()
             return
         self.release()
-        self.transport.write_eof()
+        self.write_eof()
         self.deadline = _monotonic() + _LINGER
 
     def cut(self) -> None:
@@ -425,6 +434,8 @@ class Client(asyncio.Protocol):
         assert lab is not None
         self.plane.lab_requests += 1
         current.hides_not_found = False
+        # A second `DELETE /rm` would take away more; 9110 §9.2.2 lets the client know that.
+        current.replayable = request.method in _SAFE
         current.snapshot = None
         current.rules = self.plane.lab_rules
         current.started = _monotonic()
@@ -451,7 +462,7 @@ class Client(asyncio.Protocol):
         tail = http1.tail(
             peer=self.wire_peer,
             host=host,
-            scheme=b"http",
+            scheme=self.plane.scheme,
             minor=request.minor,
             forwarded=forwarded,
         )
@@ -522,10 +533,12 @@ class Client(asyncio.Protocol):
         self.exchange = None
         self.decoder = None
         self.total = math.inf
-        if close or self.ending or (self.eof and not self.pending):
+        if close or (self.eof and not self.pending):
             self._linger()
             return
-        self.deadline = now + self.plane.rules.idle_seconds
+        idle = self.plane.rules.idle_seconds
+        # `ending`: its head had gone out before and said nothing, so the next response must.
+        self.deadline = now + (min(idle, PARTING) if self.ending else idle)
         if self.pending:
             self._advance()
         elif self.held:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ringmaster_balancer import members
+from ringmaster_balancer import members, tls
 from ringmaster_balancer.dataplane import (
     accesslog,
     heads,
@@ -32,6 +32,7 @@ from ringmaster_balancer.dataplane import client as clients
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from ringmaster_balancer.dataplane import exchange as exchanges
@@ -44,7 +45,6 @@ _TICKS = 4  # sweeps in a second
 _LAB_SECONDS = 65.0  # `/add` waits for its servers for up to 60 s
 _POLL = 0.02  # s
 _LOOK_AHEAD = 4  # requests that were at the free member already, and wait for another one
-_PARTING = 2.0  # s; clients that are busy send their next request well within it
 _BACKLOG = 4096  # connections; the kernel caps it at net.core.somaxconn
 
 
@@ -54,7 +54,7 @@ class Settings:
 
     `lab_socket`: the Unix socket of the control process; with it the lab API is on.
     `workers`: how many share the limits. `needs_table`: accept only once there is a table, instead
-    of answering 503. `access_log`: a file or `-`, should the membership want one.
+    of answering 503. `tls`: for clients. `access_log`: a file or `-`, should the membership want one.
     """
 
     lab_socket: str | None = None
@@ -62,6 +62,7 @@ class Settings:
     workers: int = 1
     access_log: str = accesslog.STDOUT
     needs_table: bool = False
+    tls: ssl.SSLContext | None = None
 
 
 class DataPlane:
@@ -82,6 +83,7 @@ class DataPlane:
         on_panic: Callable[[bool], None] | None = None,
     ) -> None:
         self.settings = settings or Settings()
+        self.scheme = b"https" if self.settings.tls else b"http"
         self._on_failure = on_failure
         self._on_ejected = on_ejected
         self._on_recovered = on_recovered
@@ -371,7 +373,12 @@ class DataPlane:
     async def _accept(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
-            lambda: clients.Client(self), sock=sock.dup(), backlog=_BACKLOG
+            lambda: clients.Client(self),
+            sock=sock.dup(),
+            backlog=_BACKLOG,
+            ssl=self.settings.tls,
+            ssl_handshake_timeout=tls.HANDSHAKE_SECONDS if self.settings.tls else None,
+            ssl_shutdown_timeout=clients.PARTING if self.settings.tls else None,
         )
         self._servers.append(server)
 
@@ -431,7 +438,7 @@ class DataPlane:
         now = time.monotonic()
         until = now + seconds
         for client in list(self.clients):
-            client.end(by=min(until, now + _PARTING))
+            client.end(by=min(until, now + clients.PARTING))
         while self.busy() and time.monotonic() < until:  # noqa: ASYNC110 - no event on that path
             await asyncio.sleep(_POLL)
         for client in list(self.clients):

@@ -116,7 +116,7 @@ class Upstream(asyncio.Protocol):
                 exchange.finish(reusable=False)
             elif self.mode == Mode.TUNNEL and not exchange.client.eof:
                 exchange.silenced = True
-                exchange.client.transport.write_eof()
+                exchange.client.write_eof()
                 return True
         return False
 

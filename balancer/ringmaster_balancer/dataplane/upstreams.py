@@ -17,6 +17,7 @@ from ringmaster_balancer import members
 from ringmaster_balancer.ring import hashing
 
 FRESH: Final = 1.0  # s; what is not idempotent takes no connection that was idle for longer
+WINDOW: Final = 10  # s; retries are a share of the requests in it
 MAX_IDLE: Final = 256  # connections; HAProxy and nginx keep fewer, Envoy more
 # Upper bounds in seconds, as Prometheus' clients have them, and two finer ones.
 BUCKETS: Final = (
@@ -295,7 +296,7 @@ class Budget:
     @classmethod
     def new(cls) -> Budget:
         """Nothing spent."""
-        return cls(deque([(0, 0)], maxlen=10))
+        return cls(deque([(0, 0)], maxlen=WINDOW))
 
     def tick(self) -> None:
         """One second has passed."""
@@ -305,7 +306,8 @@ class Budget:
         """Whether one more retry is within the bounds; `spend` counts it."""
         requests, spent = self.window[0]
         share = (self.requests - requests) * retries.budget_percent / 100
-        floor = retries.budget_minimum * len(self.window)
+        # Of the whole window from the start on: a death in our first second is no brown-out.
+        floor = retries.budget_minimum * WINDOW
         return self.retries - spent < max(math.ceil(share), floor)
 
     def spend(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from ringmaster_balancer import codes, errors, ipc, lifeline, logs, members, sockets
+from ringmaster_balancer import codes, errors, ipc, lifeline, logs, members, sockets, tls
 from ringmaster_balancer import settings as settings_
 from ringmaster_balancer.dataplane import proxy
 from ringmaster_balancer.ring import table as tables
@@ -26,6 +26,7 @@ from ringmaster_balancer.ring import table as tables
 _log = structlog.get_logger()
 
 _READ_BYTES = 262_144
+_CERTIFICATE_SECONDS = 2.0
 _RECONNECT_SECONDS = 0.1
 # Probes of a member in doubt follow one another every 20 ms; faster complaints change nothing.
 _MARK_SECONDS = 0.05
@@ -38,12 +39,15 @@ class Worker:
 
     def __init__(self, child: settings_.Child) -> None:
         self._child = child
-        self._data = socket.socket(fileno=child.data_fd)
+        self._data = [socket.socket(fileno=fd) for fd in (child.data_fd, *child.more_fds)]
+        cert, key = child.settings.tls_cert, child.settings.tls_key
+        self._certificate = tls.Certificate(cert, key) if cert and key else None
         self._plane = proxy.DataPlane(
             proxy.Settings(
                 lab_socket=child.lab_path if child.settings.lab_api else None,
                 worker=child.index,
                 workers=child.settings.workers,
+                tls=self._certificate.context if self._certificate else None,
             ),
             on_failure=self._mark,
             on_ejected=lambda replica: _log.warning("member ejected", replica=replica),
@@ -64,6 +68,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._end, self._child.settings.drain_seconds)
         loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor's to decide
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        watching = asyncio.create_task(self._watch_certificate())
         lifeline.watch(self._child.lifeline_fd, lambda: self._end(_ORPHAN_SECONDS))
         talking = asyncio.create_task(self._keep_talking())
         stopping = asyncio.create_task(self._stopped())
@@ -72,9 +78,31 @@ class Worker:
             talking.result()  # deaf: better dead, the supervisor starts another
         if self._listening is not None:
             await self._listening
-        self._data.close()  # with the supervisor's and our own gone, new clients are refused
+        for sock in self._data:
+            sock.close()  # with the supervisor's and our own gone, new clients are refused
         await self._plane.drain(self._drain_seconds)
         talking.cancel()
+        watching.cancel()
+
+    def _hang_up(self) -> None:
+        """Files that were moved or replaced are opened anew."""
+        self._plane.reopen_log()
+        if self._certificate is not None:
+            self._reload(self._certificate)
+
+    async def _watch_certificate(self) -> None:
+        while self._certificate is not None:
+            await asyncio.sleep(_CERTIFICATE_SECONDS)
+            if self._certificate.changed():
+                self._reload(self._certificate)
+
+    def _reload(self, certificate: tls.Certificate) -> None:
+        try:
+            certificate.reload()
+        except tls.TlsError as error:
+            _log.error("certificate ignored, the one before stays", reason=str(error))
+        else:
+            _log.info("certificate loaded")
 
     def _end(self, seconds: float) -> None:
         if not self._stop.is_set():
@@ -154,8 +182,13 @@ class Worker:
 
     def _confirm(self, frame: ipc.Frame) -> None:
         if self._listening is None and not self._stop.is_set():
-            self._listening = asyncio.create_task(self._plane.listen(self._data))
+            self._listening = asyncio.create_task(self._listen())
         self._say(ipc.Kind.ACK, seq=frame.fields["seq"])
+
+    async def _listen(self) -> None:
+        for sock in self._data:
+            await self._plane.listen(sock)
+        self._child.say_ready(f"worker-{self._child.index}")
 
     def _report(self, frame: ipc.Frame) -> None:
         if frame.fields.get("hits"):

@@ -6,10 +6,12 @@ Sections are of RFC 9110 and RFC 9112.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 import scripted
@@ -761,5 +763,37 @@ def test_the_lab_api_turns_404_into_400_and_keeps_the_connection() -> None:
                     assert got == status
                     assert words in body
                 assert len(stand.upstreams["web-0"].peers) == 1
+
+    scripted.run(scenario())
+
+
+def test_a_lab_request_that_changes_something_is_never_sent_twice(tmp_path: Path) -> None:
+    """A DELETE is idempotent by its method, and `/rm` with n is not."""
+
+    async def scenario() -> None:
+        asked: list[bytes] = []
+
+        async def dies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(scripted.OK)
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                asked.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.close()
+
+        path = str(tmp_path / "lab.sock")
+        server = await asyncio.start_unix_server(dies, path)
+        settings = proxy.Settings(lab_socket=path)
+        try:
+            async with scripted.stand(scripted.answering(), settings=settings) as stand:
+                client = await stand.connect()
+                for method, target, status in (("DELETE", "/rm", 502), ("GET", "/rep", 200)):
+                    client.send(scripted.get("/rep"))
+                    assert (await client.response())[0] == 200
+                    client.send(f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                    assert (await client.response())[0] == status
+                    assert len(asked) == 1  # the second time, GET was the first on a fresh one
+                    asked.clear()
+        finally:
+            server.close()
 
     scripted.run(scenario())

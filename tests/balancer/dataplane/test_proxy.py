@@ -349,6 +349,36 @@ def test_a_drain_answers_the_next_request_of_an_idle_connection_and_says_that_it
     scripted.run(scenario())
 
 
+def test_a_drain_keeps_a_connection_whose_last_response_could_not_say_any_more_that_it_ends() -> (
+    None
+):
+    """RFC 9112 §9.6: its client may send the next request; that one is told."""
+
+    async def scenario() -> None:
+        go = asyncio.Event()
+
+        async def halting(peer: scripted.Peer) -> None:
+            while await peer.head():
+                peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+                await go.wait()
+                peer.send(b"ok")
+
+        async with scripted.stand(halting) as stand:
+            client = await stand.connect()
+            client.send(scripted.get())
+            assert b"close" not in await client.head()
+            draining = asyncio.create_task(stand.plane.drain(5.0))
+            await scripted.eventually(lambda: stand.plane.draining)
+            go.set()
+            assert await client.exactly(2) == b"ok"
+            client.send(scripted.get())
+            status, fields, _ = await client.response()
+            assert (status, fields["connection"]) == (200, "close")
+            await draining
+
+    scripted.run(scenario())
+
+
 def test_a_drain_ends_in_time() -> None:
     async def silent(peer: scripted.Peer) -> None:
         await peer.rest()

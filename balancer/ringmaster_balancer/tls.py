@@ -1,0 +1,78 @@
+"""The certificate that a port shows, and its replacement without a restart.
+
+Law: edge. One context for the life of a process: connections that stand keep the certificate they
+began with, new ones get the one loaded last. What cannot be used is refused whole.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from ringmaster_balancer import errors
+
+HANDSHAKE_SECONDS = 10.0  # a handshake takes three round trips at most
+
+
+class TlsError(errors.BalancerError):
+    """A certificate or key cannot be used; one line says why."""
+
+
+class Certificate:
+    """A PEM chain and its key.
+
+    Raises:
+        TlsError: missing, unreadable, or not a pair.
+    """
+
+    def __init__(self, cert: str, key: str) -> None:
+        self._files = (cert, key)
+        self._seen = self._stamps()
+        self.context = self._load()
+
+    def changed(self) -> bool:
+        """Whether a file is another one since it was last asked."""
+        before, self._seen = self._seen, self._stamps()
+        return before != self._seen
+
+    def reload(self) -> None:
+        """New connections get what the files have now.
+
+        Raises:
+            TlsError: it cannot be used; the one before stays.
+        """
+        self._load()  # half a pair would stay in the context
+        self.context.load_cert_chain(*self._files)
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        cert, key = self._files
+        for path in self._files:
+            try:
+                with Path(path).open("rb"):
+                    pass
+            except OSError as error:
+                raise TlsError(f"cannot read {path}: {error.strerror}") from error
+        try:
+            context.load_cert_chain(cert, key, password=_none)
+        except (ssl.SSLError, OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or str(error)
+            raise TlsError(f"{cert} and {key} are no certificate and its key: {reason}") from error
+        return context
+
+    def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
+        return tuple(_stamp(path) for path in self._files)
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def _none() -> str:
+    raise ValueError("the key is encrypted")

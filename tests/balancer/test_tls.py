@@ -1,0 +1,222 @@
+"""A certificate is used whole, replaced while connections live, and a bad one changes nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import signal
+import socket
+import ssl
+
+import balancer_process as balancers
+import pytest
+import requests
+import scripted
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from ringmaster_balancer import supervisor, tls
+from ringmaster_balancer.dataplane import proxy
+
+
+def write_pair(folder, name="127.0.0.1"):
+    """A fresh self-signed pair; its files are always the same."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def files(folder):
+    return str(folder / "cert.pem"), str(folder / "key.pem")
+
+
+def connect(port):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=20))
+
+
+def ask(connection, path="/"):
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    answer = b""
+    while not answer.endswith(b"one"):
+        data = connection.recv(65_536)
+        assert data, answer
+        answer += data
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda f: (f / "cert.pem").unlink(), r"cannot read .*cert.pem: No such file"),
+        (lambda f: (f / "key.pem").write_text("x"), r"are no certificate and its key"),
+        (
+            lambda f: (f / "key.pem").write_bytes(other_key(f)),
+            r"are no certificate and its key: KEY_VALUES_MISMATCH",
+        ),
+    ],
+)
+def test_files_that_cannot_be_used_are_said_and_a_reload_keeps_what_was(tmp_path, damage, words):
+    write_pair(tmp_path)
+    certificate = tls.Certificate(*files(tmp_path))
+    assert not certificate.changed()
+    damage(tmp_path)
+    assert certificate.changed()
+    with pytest.raises(tls.TlsError, match=words):
+        certificate.reload()
+    with pytest.raises(tls.TlsError, match=words):
+        tls.Certificate(*files(tmp_path))
+
+
+def other_key(folder):
+    before = (folder / "cert.pem").read_bytes()
+    write_pair(folder)
+    (folder / "cert.pem").write_bytes(before)
+    return (folder / "key.pem").read_bytes()
+
+
+def test_clients_are_served_with_tls_and_a_new_certificate_needs_no_restart(tmp_path):
+    first = write_pair(tmp_path)
+    cert, key = files(tmp_path)
+    with (
+        balancers.upstreams("one") as (server,),
+        balancers.running(tmp_path, "--tls-cert", cert, "--tls-key", key) as balancer,
+    ):
+        balancer.push(balancers.document(("web-0", server.address)))
+        port = balancer.ports[0]
+        assert requests.get(balancer.url, verify=cert, timeout=10).text == "one"
+        with connect(port) as old:
+            assert old.getpeercert(binary_form=True) == first
+            assert old.selected_alpn_protocol() == "http/1.1"
+            ask(old)
+            second = write_pair(tmp_path)
+            balancers.eventually(lambda: shown(port) == second, what="the new certificate")
+            ask(old)
+            (tmp_path / "cert.pem").write_text("nonsense")
+            balancers.eventually(
+                lambda: "certificate ignored" in balancer.text(), what="the complaint"
+            )
+            assert shown(port) == second
+            ask(old)
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert not b"".join(iter(lambda: plain.recv(4096), b"")).startswith(b"HTTP")
+
+
+def test_bodies_of_a_megabyte_pass_both_ways_and_the_server_hears_of_the_scheme(tmp_path):
+    body = bytes(range(256)) * 4096
+
+    async def echoes(peer):
+        head = await peer.head()
+        assert b"X-Forwarded-Proto: https\r\n" in head
+        await peer.exactly(len(body))
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await peer.rest()
+
+    async def scenario(stand, client):
+        head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.send(head.encode() + body)
+        status, _, got = await client.response()
+        assert (status, got == body) == (200, True)
+
+    planned(tmp_path, echoes, scenario)
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_a_tunnel_passes_bytes_and_ends_with_either_side(tmp_path, first):
+    async def switches(peer):
+        await peer.head()
+        peer.send(b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+        assert await peer.exactly(4) == b"ping"
+        peer.send(b"pong")
+        if first == "client":
+            assert await peer.rest() == b""
+
+    async def scenario(stand, client):
+        client.send(scripted.get("/", extra=["Connection: Upgrade", "Upgrade: websocket"]))
+        assert b" 101 " in await client.head()
+        client.send(b"ping")
+        assert await client.exactly(9) == b"hellopong"
+        if first == "client":
+            client.writer.close()
+        else:
+            assert await client.rest() == b""
+        await scripted.eventually(lambda: not stand.plane.clients)
+
+    planned(tmp_path, switches, scenario)
+
+
+def planned(folder, play, scenario):
+    """A data plane with TLS before one upstream, and a client connected to it."""
+    write_pair(folder)
+
+    async def run():
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        settings = proxy.Settings(tls=tls.Certificate(*files(folder)).context)
+        async with scripted.stand(play, settings=settings) as stand:
+            await scenario(stand, await stand.connect(ssl=context))
+
+    scripted.run(run())
+
+
+def shown(port):
+    with connect(port) as connection:
+        return connection.getpeercert(binary_form=True)
+
+
+def test_a_certificate_without_its_key_is_a_start_that_fails(tmp_path):
+    write_pair(tmp_path)
+    cert, _ = files(tmp_path)
+    with pytest.raises(AssertionError, match="--tls-cert and --tls-key go together"):
+        balancers.Balancer(tmp_path, "--tls-cert", cert)
+    with pytest.raises(AssertionError, match=r"cannot read /nowhere"):
+        balancers.Balancer(tmp_path, "--tls-cert", cert, "--tls-key", "/nowhere")
+    assert issubclass(tls.TlsError, supervisor.errors.BalancerError)
+
+
+def test_the_control_port_is_served_with_tls_over_an_upgrade_too(tmp_path):
+    write_pair(tmp_path)
+    cert, key = files(tmp_path)
+    flags = ("--control-tls-cert", cert, "--control-tls-key", key)
+    with (
+        balancers.upstreams("one") as (server,),
+        balancers.running(tmp_path, *flags) as balancer,
+    ):
+        assert balancer.control.startswith("https://")
+        document = balancers.document(("web-0", server.address))
+        balancers.eventually(
+            lambda: balancer.ask("PUT", json=document, verify=cert).status_code == 200,
+            what="the confirmation",
+        )
+        assert balancer.home() == "one"
+        with pytest.raises(requests.exceptions.SSLError):
+            balancer.ask("GET")
+        second = write_pair(tmp_path)
+        port = balancer.ports[1]
+        balancers.eventually(lambda: shown(port) == second, what="the new certificate")
+        before = balancer.ask("GET", verify=cert).json()["bootId"]
+        balancer.process.send_signal(signal.SIGUSR2)
+        balancers.eventually(
+            lambda: balancer.ask("GET", verify=cert).json()["bootId"] != before, what="an upgrade"
+        )
