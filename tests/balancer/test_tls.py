@@ -166,6 +166,21 @@ def test_a_tunnel_passes_bytes_and_ends_with_either_side(tmp_path, first):
     planned(tmp_path, switches, scenario)
 
 
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"])
+def test_a_handshake_that_stalls_ends_and_is_no_client(tmp_path, monkeypatch, said):
+    monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 0.2)
+
+    async def scenario(stand, client):
+        stalled = await stand.connect()
+        stalled.send(said)
+        assert await stalled.rest() == b""
+        assert len(stand.plane.clients) == 1
+        client.send(scripted.get())
+        assert (await client.response())[0] == 200
+
+    planned(tmp_path, scripted.answering(), scenario)
+
+
 def planned(folder, play, scenario):
     """A data plane with TLS before one upstream, and a client connected to it."""
     write_pair(folder)
