@@ -137,7 +137,7 @@ def ask(rng: random.Random, plane: memory_plane.Plane) -> str:
     accepted = len(world.client.methods) - world.client.refusals
     assert len(world.messages) <= accepted
     for server, _, _ in world.servers:
-        assert server.raw.count(b"Via: 1.1 ringmaster\r\n\r\n") >= len(server.messages)
+        assert server.raw.count(b" ringmaster\r\n\r\n") >= len(server.messages)
     for message in world.messages:
         names = [name for name, _ in message.fields]
         assert names.count(b"host") == 1

@@ -36,6 +36,9 @@ class Wire(asyncio.Transport):
         assert not self.ended
         self.sent += data
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def write_eof(self) -> None:
         self.ended = True
 
