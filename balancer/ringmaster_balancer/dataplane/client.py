@@ -174,7 +174,7 @@ class Client(asyncio.Protocol):
         """Read on, unless something waits to be looked at."""
         if self.held and not self.pending and not self.transport.is_closing():
             self.held = False
-            if self.paced:
+            if self.paced and self.exchange is not None:
                 self._set_pace(_monotonic())
             self.transport.resume_reading()
 
