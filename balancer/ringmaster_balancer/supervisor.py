@@ -140,7 +140,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
-        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            loop.add_signal_handler(number, self._hang_up)
         loop.add_signal_handler(signal.SIGUSR2, self._upgrade.set)
         handover.hear_signals()
         serving = asyncio.create_task(self._serve())

@@ -118,6 +118,13 @@ def test_clients_are_served_with_tls_and_a_new_certificate_needs_no_restart(tmp_
             )
             assert shown(port) == second
             ask(old)
+            write_pair(tmp_path)
+            for number in (signal.SIGHUP, signal.SIGUSR1):
+                balancer.process.send_signal(number)
+            balancers.eventually(
+                lambda: balancer.text().count("certificate loaded") >= 3, what="both signals"
+            )
+            ask(old)
         with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
             plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert not b"".join(iter(lambda: plain.recv(4096), b"")).startswith(b"HTTP")
