@@ -132,6 +132,13 @@ _PORT = click.IntRange(0, 65_535)
     help="How long new processes may take until they serve after SIGUSR2; else the old ones stay.",
 )
 @click.option(
+    "--access-log",
+    default="-",
+    metavar="FILE",
+    show_envvar=True,
+    help="Where the access log goes, should the ServerSet want one; - is standard output.",
+)
+@click.option(
     "--tls-cert",
     metavar="FILE",
     show_envvar=True,

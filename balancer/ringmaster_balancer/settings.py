@@ -32,6 +32,7 @@ class Settings:
     operator_token_file: str | None
     drain_seconds: float
     upgrade_seconds: float = 30.0
+    access_log: str = "-"  # standard output
     tls_cert: str | None = None
     tls_key: str | None = None
     control_tls_cert: str | None = None

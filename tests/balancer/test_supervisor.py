@@ -332,3 +332,18 @@ def test_a_wedged_worker_keeps_a_push_unconfirmed(tmp_path, servers):
 )
 def test_a_process_that_will_not_stay_is_started_less_and_less_often(before, lived, wait):
     assert supervisor.backoff(before, lived=lived) == wait
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_the_access_log_goes_on_in_a_new_file_when_its_own_was_moved(tmp_path, servers, number):
+    log, moved = tmp_path / "access.log", tmp_path / "access.log.1"
+    with balancers.running(tmp_path, "--access-log", str(log)) as balancer:
+        balancer.push(members(servers, proxy={"accessLog": True}))
+        balancer.home()
+        balancers.eventually(lambda: log.read_text().count("\n") == 1, what="the first line")
+        log.rename(moved)
+        balancer.process.send_signal(number)
+        balancers.eventually(log.exists, what="the new file")
+        balancer.home()
+        balancers.eventually(lambda: log.read_text().count("\n") == 1, what="the second line")
+        assert moved.read_text().count("\n") == 1

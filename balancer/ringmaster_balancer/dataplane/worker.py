@@ -48,6 +48,7 @@ class Worker:
                 worker=child.index,
                 workers=child.settings.workers,
                 tls=self._certificate.context if self._certificate else None,
+                access_log=child.settings.access_log,
             ),
             on_failure=self._mark,
             on_ejected=lambda replica: _log.warning("member ejected", replica=replica),
