@@ -92,7 +92,7 @@ def test_a_replica_lives_from_create_over_ready_to_gone(world):
     world.runtime.remove(ready, grace_seconds=10)
 
     assert created.phase in {observed.Phase.STARTING, observed.Phase.RUNNING}
-    assert (created.ready, created.ready_since) == (False, None)
+    assert created.ready == (created.ready_since is not None)  # a quick one may be ready by now
     assert ready.phase is observed.Phase.RUNNING
     assert ready.uid == created.uid
     assert ready.created_at <= ready.ready_since
