@@ -1,16 +1,23 @@
 """The certificate that a port shows, and its replacement without a restart.
 
 Law: edge. One context for the life of a process: connections that stand keep the certificate they
-began with, new ones get the one loaded last. What cannot be used is refused whole.
+began with, new ones get the one loaded last. What cannot be used is refused whole. Who calls: the
+data port's worker and the control port's front.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 
+import structlog
+
 from ringmaster_balancer import errors
 
+_log = structlog.get_logger()
+
+_WATCH_SECONDS = 2.0
 HANDSHAKE_SECONDS = 10.0  # a handshake takes three round trips at most
 
 
@@ -64,6 +71,24 @@ class Certificate:
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(_stamp(path) for path in self._files)
+
+
+def renew(certificate: Certificate) -> None:
+    """Take what the files have now; what cannot be used is said, and the one before stays."""
+    try:
+        certificate.reload()
+    except TlsError as error:
+        _log.error("certificate ignored, the one before stays", reason=str(error))
+    else:
+        _log.info("certificate loaded")
+
+
+async def watch(certificate: Certificate) -> None:
+    """Renew it whenever its files have changed. Ends by being cancelled."""
+    while True:
+        await asyncio.sleep(_WATCH_SECONDS)
+        if certificate.changed():
+            renew(certificate)
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:

@@ -18,7 +18,7 @@ import flask
 import werkzeug.exceptions
 
 from ringmaster_balancer import errors
-from ringmaster_balancer.control import disk, explain, gate, keeper, ordering, page
+from ringmaster_balancer.control import disk, gate, keeper, ordering, page
 
 T = TypeVar("T")
 
@@ -89,16 +89,10 @@ def _rings(config: Config, *, keep: keeper.Keeper, call: Call) -> flask.Blueprin
         key = flask.request.args.get("key")
         if key is None:
             werkzeug.exceptions.abort(400, "name the key: ?key=…")
-        current = keep.current()
-        if current is None:
+        found = keep.explain(key)
+        if found is None:
             werkzeug.exceptions.abort(503, "no membership is held")
-        return explain.explain(
-            current.table,
-            key.encode(),
-            membership=current.membership,
-            healthy=keep.healthy(),
-            erring=keep.erring(),
-        )
+        return found
 
     @rings.post("/<namespace>/<name>/plan")
     def plan(**_ring: str) -> Any:

@@ -10,13 +10,8 @@ import asyncio
 import contextlib
 import socket
 
-import structlog
-
 from ringmaster_balancer import tls
 
-_log = structlog.get_logger()
-
-_WATCH_SECONDS = 2.0
 _PIECE = 65_536
 
 
@@ -37,7 +32,7 @@ class Front:
             ssl=self._certificate.context,
             ssl_handshake_timeout=tls.HANDSHAKE_SECONDS,
         )
-        self._watching = asyncio.create_task(self._watch())
+        self._watching = asyncio.create_task(tls.watch(self._certificate))
 
     def close(self) -> None:
         """Accept no more; what stands goes on."""
@@ -45,15 +40,6 @@ class Front:
             self._server.close()
         if self._watching is not None:
             self._watching.cancel()
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(_WATCH_SECONDS)
-            if self._certificate.changed():
-                try:
-                    self._certificate.reload()
-                except tls.TlsError as error:
-                    _log.error("certificate ignored, the one before stays", reason=str(error))
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):

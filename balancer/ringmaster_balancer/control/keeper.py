@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from ringmaster_balancer import errors, members
-from ringmaster_balancer.control import counters, hub, metrics, ordering, prober, store
+from ringmaster_balancer.control import counters, explain, hub, metrics, ordering, prober, store
 from ringmaster_balancer.control import gate as gates
 from ringmaster_balancer.ring import comparison, custom
 from ringmaster_balancer.ring import table as tables
@@ -250,6 +250,19 @@ class Keeper:
     def current(self) -> store.Current | None:
         """What is held, with its table."""
         return self._store.current
+
+    def explain(self, key: str) -> dict[str, Any] | None:
+        """Where a key goes now, and why; None without a membership. From any thread."""
+        current = self.current()
+        if current is None:
+            return None
+        return explain.explain(
+            current.table,
+            key.encode(),
+            membership=current.membership,
+            healthy=self.healthy(),
+            erring=self.erring(),
+        )
 
     def healthy(self) -> Mapping[str, bool]:
         """By replica."""

@@ -15,7 +15,7 @@ import flask
 import markupsafe
 import werkzeug.exceptions
 
-from ringmaster_balancer.control import explain, keeper, metrics, store
+from ringmaster_balancer.control import keeper, metrics, store
 from ringmaster_balancer.picture import change as changes
 from ringmaster_balancer.picture import ring, shares, sheet
 from ringmaster_balancer.picture import scene as scenes
@@ -109,16 +109,10 @@ class Page:
 
     def where(self, key: str) -> dict[str, Any]:
         """Where a key goes, and why."""
-        current = self._keep.current()
-        if current is None:
+        found = self._keep.explain(key)
+        if found is None:
             werkzeug.exceptions.abort(503, "no membership is held")
-        return explain.explain(
-            current.table,
-            key.encode(),
-            membership=current.membership,
-            healthy=self._keep.healthy(),
-            erring=self._keep.erring(),
-        )
+        return found
 
     def _compared(self, current: store.Current, earlier: store.Earlier) -> comparison.Comparison:
         of = (current.table_version, current.since)

@@ -26,7 +26,6 @@ from ringmaster_balancer.ring import table as tables
 _log = structlog.get_logger()
 
 _READ_BYTES = 262_144
-_CERTIFICATE_SECONDS = 2.0
 _RECONNECT_SECONDS = 0.1
 # Probes of a member in doubt follow one another every 20 ms; faster complaints change nothing.
 _MARK_SECONDS = 0.05
@@ -70,7 +69,9 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._end, self._child.settings.drain_seconds)
         loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor's to decide
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        watching = asyncio.create_task(self._watch_certificate())
+        watching = None
+        if self._certificate is not None:
+            watching = asyncio.create_task(tls.watch(self._certificate))
         lifeline.watch(self._child.lifeline_fd, lambda: self._end(_ORPHAN_SECONDS))
         talking = asyncio.create_task(self._keep_talking())
         stopping = asyncio.create_task(self._stopped())
@@ -83,27 +84,14 @@ class Worker:
             sock.close()  # with the supervisor's and our own gone, new clients are refused
         await self._plane.drain(self._drain_seconds)
         talking.cancel()
-        watching.cancel()
+        if watching is not None:
+            watching.cancel()
 
     def _hang_up(self) -> None:
         """Files that were moved or replaced are opened anew."""
         self._plane.reopen_log()
         if self._certificate is not None:
-            self._reload(self._certificate)
-
-    async def _watch_certificate(self) -> None:
-        while self._certificate is not None:
-            await asyncio.sleep(_CERTIFICATE_SECONDS)
-            if self._certificate.changed():
-                self._reload(self._certificate)
-
-    def _reload(self, certificate: tls.Certificate) -> None:
-        try:
-            certificate.reload()
-        except tls.TlsError as error:
-            _log.error("certificate ignored, the one before stays", reason=str(error))
-        else:
-            _log.info("certificate loaded")
+            tls.renew(self._certificate)
 
     def _end(self, seconds: float) -> None:
         if not self._stop.is_set():

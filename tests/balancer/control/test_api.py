@@ -26,6 +26,8 @@ HELD = ordering.Held(membership=MEMBERSHIP, checksum="c", source=ordering.Source
 class FakeKeeper:
     """Answers as it is told: `error` is what a push or an end meets."""
 
+    explain = keeper.Keeper.explain  # of what is said below
+
     boot_id = "boot"
 
     def __init__(self):

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import flask
 import pytest
 from ringmaster_balancer import members
-from ringmaster_balancer.control import metrics, ordering, page, store
+from ringmaster_balancer.control import keeper, metrics, ordering, page, store
 from ringmaster_balancer.ring import table
 
 
@@ -30,6 +30,8 @@ def held(count, generation=4, **ring):
 
 class FakeKeeper:
     """A ring by hand."""
+
+    explain = keeper.Keeper.explain  # of what is said below
 
     def __init__(self):
         self.now = None
