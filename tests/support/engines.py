@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 
+import containers
 import pytest
 
 
@@ -25,8 +26,13 @@ def require(engine: str) -> None:
 
 @functools.cache
 def docker() -> str:
-    """Why there is no Docker Engine, or nothing."""
-    return answers("docker", "info")
+    """Why there is no Docker Engine with a base image, or nothing."""
+    image = containers.PYTHON_IMAGE
+    if (missing := answers("docker", "info")) or not answers("docker", "image", "inspect", image):
+        return missing
+    if missing := answers("docker", "pull", "--quiet", image, seconds=180):
+        return f"RINGMASTER_TEST_PYTHON_IMAGE names no base image that is here: {missing}"
+    return ""
 
 
 @functools.cache
@@ -72,12 +78,12 @@ CHECKS = {
 }
 
 
-def answers(*command: str) -> str:
+def answers(*command: str, seconds: float = 30) -> str:
     """Nothing if the command succeeds, else one line that says what is missing."""
     if shutil.which(command[0]) is None:
         return f"no {command[0]} in PATH"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         return f"{' '.join(command)} did not answer"
     return "" if done.returncode == 0 else (done.stderr.strip() or "failed").splitlines()[-1]
