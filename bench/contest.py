@@ -149,4 +149,4 @@ def table(results: list[Result]) -> str:
 
 def spread(ratios: list[float]) -> str:
     """Median, least and most."""
-    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
