@@ -30,15 +30,17 @@ class KubernetesWorld:
         self._stack = ExitStack()
         self.namespace = self._stack.enter_context(kube_cluster.namespace())
         self.owners: dict[observed.Owner, observed.Owner] = {}
+        self._once = threading.Lock()  # threads of the suite may ask for one owner at once
         self.runtime = _Translating(self)
 
     def real(self, owner: observed.Owner) -> observed.Owner:
         """The ServerSet that stands for an owner of the suite."""
-        if owner not in self.owners:
-            self.namespace.apply(kube_cluster.server_set(owner.name, replicas=0))
-            made = self.namespace.get("serverset", owner.name)["metadata"]
-            self.owners[owner] = observed.Owner(self.namespace.name, owner.name, made["uid"])
-        return self.owners[owner]
+        with self._once:
+            if owner not in self.owners:
+                self.namespace.apply(kube_cluster.server_set(owner.name, replicas=0))
+                made = self.namespace.get("serverset", owner.name)["metadata"]
+                self.owners[owner] = observed.Owner(self.namespace.name, owner.name, made["uid"])
+            return self.owners[owner]
 
     def reopen(self) -> None:
         self.runtime.close()
