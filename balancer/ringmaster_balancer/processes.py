@@ -122,10 +122,16 @@ def send(roles: Sequence[Role], number: signal.Signals) -> None:
                 role.process.send_signal(number)
 
 
-async def end(roles: Sequence[Role], *, within: float, hurry: asyncio.Event) -> None:
-    """SIGTERM, then SIGKILL for what is still there after `within` or once there is a hurry."""
+async def end(
+    roles: Sequence[Role],
+    *,
+    within: float,
+    hurry: asyncio.Event,
+    ask: signal.Signals = signal.SIGTERM,
+) -> None:
+    """`ask`, then SIGKILL for what is still there after `within` or once there is a hurry."""
     running = [role for role in roles if role.running]
-    send(running, signal.SIGTERM)
+    send(running, ask)
     ended = asyncio.create_task(all_ended(running))
     hurried = asyncio.create_task(_wait(hurry))
     await asyncio.wait({ended, hurried}, timeout=within, return_when=asyncio.FIRST_COMPLETED)

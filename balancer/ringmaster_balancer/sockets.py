@@ -122,6 +122,19 @@ def _bound(host: str, port: int, *, reuse_port: bool, listen: bool = True) -> so
     return sock
 
 
+def queued(sock: socket.socket) -> list[socket.socket]:
+    """Accept all that waits in a listening socket's queue, now."""
+    sock.setblocking(False)
+    accepted: list[socket.socket] = []
+    while True:
+        try:
+            accepted.append(sock.accept()[0])
+        except ConnectionAbortedError:
+            continue  # it left while it waited
+        except OSError:  # none is left, or no descriptor
+            return accepted
+
+
 def raise_descriptor_limit(wanted: int = _DESCRIPTORS) -> int:
     """Let this process open as many files as it may, up to `wanted`; how many that is.
 

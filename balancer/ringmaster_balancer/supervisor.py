@@ -153,7 +153,8 @@ class Supervisor:
         await asyncio.gather(serving, return_exceptions=True)
         _log.info("draining", seconds=self._settings.drain_seconds)
         self._shared.close_data()
-        await asyncio.gather(*(self._retire(each) for each in tuple(self._all)))
+        last = (self._retire(each, ask=signal.SIGUSR1) for each in tuple(self._all))
+        await asyncio.gather(*last)
         _log.info("ended")
 
     def _signalled(self) -> None:
@@ -233,12 +234,18 @@ class Supervisor:
             pids={role.name: role.process.pid for role in current.roles if role.process},
         )
 
-    async def _retire(self, generation: Generation) -> None:
-        """They accept no more, finish what they have in hand, and end."""
+    async def _retire(
+        self, generation: Generation, *, ask: signal.Signals = signal.SIGTERM
+    ) -> None:
+        """They accept no more, finish what they have in hand, and end.
+
+        Workers asked with SIGUSR1 finish what waits in their sockets' queues, too.
+        """
         generation.ending.set()
         drain = self._settings.drain_seconds
         control, *workers = generation.roles
-        await processes.end(workers, within=drain + _GRACE_SECONDS, hurry=self._hurry)
+        within = drain + _GRACE_SECONDS
+        await processes.end(workers, within=within, hurry=self._hurry, ask=ask)
         await processes.end([control], within=_GRACE_SECONDS, hurry=self._hurry)
         await self._forget(generation)
 

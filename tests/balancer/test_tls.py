@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import ipaddress
 import signal
@@ -48,9 +49,15 @@ def files(folder):
     return str(folder / "cert.pem"), str(folder / "key.pem")
 
 
-def connect(port):
+def anyone():
+    """A client's context that trusts everybody."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def connect(port):
+    context = anyone()
     context.set_alpn_protocols(["http/1.1"])
     return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=20))
 
@@ -188,16 +195,33 @@ def test_a_handshake_that_stalls_ends_and_is_no_client(tmp_path, monkeypatch, sa
     planned(tmp_path, scripted.answering(), scenario)
 
 
+def test_a_drain_answers_whoever_waits_in_a_queue_that_ends_with_it(tmp_path):
+    async def scenario(stand, _client):
+        ending = socket.create_server(("127.0.0.1", 0))
+        address = ending.getsockname()
+        plain, waiting = socket.create_connection(address), socket.create_connection(address)
+        plain.sendall(scripted.get())
+        draining = asyncio.create_task(stand.plane.drain(5.0, ending=[ending]))
+        streams = await asyncio.open_connection(sock=waiting, ssl=anyone(), server_hostname="x")
+        client = scripted.Peer(*streams)
+        client.send(scripted.get())
+        status, fields, _ = await client.response()
+        assert (status, fields["connection"]) == (200, "close")
+        await client.close()
+        await draining
+        plain.close()
+
+    planned(tmp_path, scripted.answering(), scenario)
+
+
 def planned(folder, play, scenario):
     """A data plane with TLS before one upstream, and a client connected to it."""
     write_pair(folder)
 
     async def run():
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         settings = proxy.Settings(tls=tls.Certificate(*files(folder)).context)
         async with scripted.stand(play, settings=settings) as stand:
-            await scenario(stand, await stand.connect(ssl=context))
+            await scenario(stand, await stand.connect(ssl=anyone()))
 
     scripted.run(run())
 

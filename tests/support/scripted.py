@@ -181,8 +181,9 @@ class Stand:
     proxy: members.Proxy = field(default_factory=members.Proxy)
     ring: members.Ring = field(default_factory=members.Ring)
 
-    async def connect(self, **options: Any) -> Peer:
-        client = Peer(*await asyncio.open_connection("127.0.0.1", self.port, **options))
+    async def connect(self, port: int | None = None, **options: Any) -> Peer:
+        """A client; at the port that the stand listens on, unless told."""
+        client = Peer(*await asyncio.open_connection("127.0.0.1", port or self.port, **options))
         self.clients.append(client)
         return client
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ringmaster_balancer import members, tls
+from ringmaster_balancer import members, sockets, tls
 from ringmaster_balancer.dataplane import (
     accesslog,
     heads,
@@ -33,7 +33,7 @@ from ringmaster_balancer.dataplane import client as clients
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from ringmaster_balancer.dataplane import exchange as exchanges
     from ringmaster_balancer.ring import table
@@ -321,10 +321,11 @@ class DataPlane:
         """Open a connection to the member for this request."""
         self._spawn(self._connect(exchange, pool))
 
-    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _connect(self, exchange: exchanges.Exchange, pool: snapshot.Pool) -> None:
         pool.connects += 1
@@ -373,14 +374,30 @@ class DataPlane:
     async def _accept(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
-            lambda: clients.Client(self),
-            sock=sock.dup(),
-            backlog=_BACKLOG,
-            ssl=self.settings.tls,
-            ssl_handshake_timeout=tls.HANDSHAKE_SECONDS if self.settings.tls else None,
-            ssl_shutdown_timeout=clients.PARTING if self.settings.tls else None,
+            lambda: clients.Client(self), sock=sock.dup(), backlog=_BACKLOG, **self._security()
         )
         self._servers.append(server)
+
+    async def _take(self, accepted: socket.socket, *, by: float) -> None:
+        """Serve a connection that had waited in a queue while the drain began."""
+        client = clients.Client(self)
+        client.ending = True
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: client, accepted, **self._security())
+        except (OSError, TimeoutError):  # it left, or spoke no TLS
+            accepted.close()
+        else:
+            client.end(by=by)
+
+    def _security(self) -> dict[str, Any]:
+        if self.settings.tls is None:
+            return {}
+        return {
+            "ssl": self.settings.tls,
+            "ssl_handshake_timeout": tls.HANDSHAKE_SECONDS,
+            "ssl_shutdown_timeout": clients.PARTING,
+        }
 
     def _start(self) -> None:
         if self._sweeper is None:
@@ -423,12 +440,14 @@ class DataPlane:
         for who in gone:
             self._keep_counts(self._retired.pop(who))
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float, *, ending: Sequence[socket.socket] = ()) -> None:
         """Accept no more, finish what is in flight for up to so long, then cut.
 
         The listening sockets are the caller's and stay open: what waits in their queues is not
-        lost. Connections are closed after their next response, which announces it; idle ones have
-        a little time to send that request: one closed at once may just have been used (9112 §9.5).
+        lost. Those in `ending` nobody serves after us: what waits in their queues is ours to
+        answer, and they are closed here, or the kernel would reset it. Connections are closed
+        after their next response, which announces it; idle ones have a little time to send that
+        request: one closed at once may just have been used (9112 §9.5).
         """
         self.draining = True
         for server in self._servers:
@@ -437,8 +456,16 @@ class DataPlane:
         self._waiting.clear()
         now = time.monotonic()
         until = now + seconds
+        by = min(until, now + clients.PARTING)
+        taken = []
+        for sock in ending:
+            self._start()
+            taken += [self._spawn(self._take(late, by=by)) for late in sockets.queued(sock)]
+            sock.close()
         for client in list(self.clients):
-            client.end(by=min(until, now + clients.PARTING))
+            client.end(by=by)
+        if taken:
+            await asyncio.wait(taken, timeout=seconds)
         while self.busy() and time.monotonic() < until:  # noqa: ASYNC110 - no event on that path
             await asyncio.sleep(_POLL)
         for client in list(self.clients):

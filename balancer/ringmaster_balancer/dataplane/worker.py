@@ -1,8 +1,9 @@
 """A worker process: hosts the data plane, does what the control process says.
 
 Law: entry. It accepts once the control process has said its first word, serves on while that is
-away, and tells it on its return what it serves. SIGTERM drains. Its socket's queue outlives it:
-the supervisor keeps the socket. Started as `python -m ringmaster_balancer.dataplane.worker JSON`.
+away, and tells it on its return what it serves. SIGTERM drains; its socket's queue outlives it, as
+the supervisor keeps the socket. SIGUSR1, or the supervisor's end, drains the queue besides: nobody
+serves it afterwards. Started as `python -m ringmaster_balancer.dataplane.worker JSON`.
 """
 
 from __future__ import annotations
@@ -62,17 +63,20 @@ class Worker:
         self._listening: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._drain_seconds = 0.0
+        self._last = False  # nobody serves our sockets after us
 
     async def run(self) -> None:
         """Serve until SIGTERM, or until the supervisor is gone."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._end, self._child.settings.drain_seconds)
+        drain_seconds = self._child.settings.drain_seconds
+        loop.add_signal_handler(signal.SIGTERM, self._end, drain_seconds)
+        loop.add_signal_handler(signal.SIGUSR1, self._end_last, drain_seconds)
         loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor's to decide
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         watching = None
         if self._certificate is not None:
             watching = asyncio.create_task(tls.watch(self._certificate))
-        lifeline.watch(self._child.lifeline_fd, lambda: self._end(_ORPHAN_SECONDS))
+        lifeline.watch(self._child.lifeline_fd, lambda: self._end_last(_ORPHAN_SECONDS))
         talking = asyncio.create_task(self._keep_talking())
         stopping = asyncio.create_task(self._stopped())
         await asyncio.wait({stopping, talking}, return_when=asyncio.FIRST_COMPLETED)
@@ -80,9 +84,10 @@ class Worker:
             talking.result()  # deaf: better dead, the supervisor starts another
         if self._listening is not None:
             await self._listening
-        for sock in self._data:
-            sock.close()  # with the supervisor's and our own gone, new clients are refused
-        await self._plane.drain(self._drain_seconds)
+        if not self._last:
+            for sock in self._data:
+                sock.close()  # else clients would go on waiting here should the others end
+        await self._plane.drain(self._drain_seconds, ending=self._data if self._last else ())
         talking.cancel()
         if watching is not None:
             watching.cancel()
@@ -97,6 +102,10 @@ class Worker:
         if not self._stop.is_set():
             self._drain_seconds = seconds
             self._stop.set()
+
+    def _end_last(self, seconds: float) -> None:
+        self._last = True
+        self._end(seconds)
 
     async def _stopped(self) -> None:
         await self._stop.wait()

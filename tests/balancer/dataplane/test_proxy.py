@@ -331,6 +331,25 @@ def test_a_drain_finishes_requests_closes_idle_connections_and_loses_no_queue() 
     scripted.run(scenario())
 
 
+def test_a_drain_answers_what_waits_in_a_queue_that_ends_with_it() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(scripted.answering()) as stand:
+            ending = socket.create_server(("127.0.0.1", 0))
+            port = ending.getsockname()[1]
+            asked, silent, gone = [await stand.connect(port) for _ in range(3)]
+            asked.send(scripted.get())
+            await gone.close()
+            draining = asyncio.create_task(stand.plane.drain(5.0, ending=[ending]))
+            status, fields, _ = await asked.response()
+            assert (status, fields["connection"]) == (200, "close")
+            assert await silent.rest() == b""
+            await draining
+            with pytest.raises(ConnectionRefusedError):
+                await stand.connect(port)
+
+    scripted.run(scenario())
+
+
 def test_a_drain_answers_the_next_request_of_an_idle_connection_and_says_that_it_closes() -> None:
     async def scenario() -> None:
         async with scripted.stand(scripted.answering()) as stand:

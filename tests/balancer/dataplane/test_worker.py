@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 from pathlib import Path
 
 import fake_worker
-from ringmaster_balancer import ipc, members, settings
+import pytest
+from ringmaster_balancer import ipc, members, settings, sockets
 from ringmaster_balancer.dataplane import worker
 from ringmaster_balancer.ring import table
 
@@ -115,7 +117,8 @@ def run(scenario):
                 if w.held >= 0:
                     os.close(w.held)
                 await task
-                asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+                for number in (signal.SIGTERM, signal.SIGUSR1):
+                    asyncio.get_running_loop().remove_signal_handler(number)
                 os.close(w.lifeline)
                 w.data.close()
 
@@ -185,6 +188,32 @@ def test_a_control_process_that_talks_nonsense_is_left_and_met_again():
         again.close()
 
     run(scenario)
+
+
+@pytest.mark.parametrize(("number", "answered"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
+def test_what_waits_in_the_queue_is_answered_by_the_last_worker_and_left_by_one_with_a_successor(
+    number, answered
+):
+    async def scenario(w, task):
+        control, _ = await w.accept()  # it does not listen before it has heard a word
+        waiting = asyncio.create_task(w.status())
+        await asyncio.to_thread(until_readable, w.data)
+        os.kill(os.getpid(), number)
+        await task
+        control.close()
+        if answered:
+            assert await waiting == 503
+        connections = sockets.queued(w.data)
+        assert len(connections) == (0 if answered else 1)
+        for each in connections:
+            each.close()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    run(scenario)
+
+
+def until_readable(sock):
+    assert select.select([sock], [], [], 10)[0]
 
 
 def test_the_end_of_the_supervisor_is_the_end_of_the_worker():
