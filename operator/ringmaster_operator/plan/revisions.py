@@ -69,15 +69,16 @@ def _prove(draft: Draft) -> None:
 
 def _measure(draft: Draft) -> None:
     """Note the best the rollout has reached; a complete one makes its target current."""
-    if draft.target == draft.current:
+    held = draft.world.spec.paused or draft.world.deleting
+    if draft.target == draft.current or held:
+        draft.progress = memory.Progress()  # the deadline starts anew on resume, or next time
         return
-    if draft.world.spec.paused or draft.world.deleting:
-        draft.progress = memory.Progress()  # the deadline starts anew on resume
-        return
-    reached = _reached(draft)
     if _complete(draft):
         draft.current = draft.target
+        draft.progress = memory.Progress()
         draft.note("Normal", "RolloutComplete", f"all replicas run {draft.target}")
+        return
+    reached = _reached(draft)
     best = draft.progress
     if best.target != draft.target:
         draft.progress = reached

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import planning
+import pytest
 import simulation
 from planning import NOW, V1, V2, V3
 from ringmaster_operator import memory
@@ -93,6 +94,22 @@ def test_a_first_rollout_has_nothing_to_go_back_to() -> None:
     )
     world.run(20.0)
     assert world.condition("Progressing") == ("False", "ProgressDeadlineExceeded")
+
+
+@pytest.mark.parametrize("failing", ["Pause", "Rollback"])
+def test_a_template_that_comes_back_has_its_whole_deadline_again(failing: str) -> None:
+    world = simulation.World(progressDeadlineSeconds=5, strategy={"onFailure": failing})
+    world.run(4.0)
+    world.edit(template=simulation.template("broken"))
+    world.run(8.0)
+    world.edit(template=simulation.template())
+    world.run(20.0)
+    assert world.condition("Progressing") == ("True", "RolloutComplete")
+    world.edit(template=simulation.template("broken"))
+    world.run(4.0)
+    assert world.condition("Progressing") == ("True", "RolloutUnderWay")
+    world.run(3.0)
+    assert world.condition("Progressing")[0] == "False"
 
 
 def test_the_deadline_does_not_run_while_paused() -> None:
