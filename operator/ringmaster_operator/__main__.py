@@ -277,7 +277,7 @@ def run(settings: Settings) -> None:
     ):
         door = access.decide(settings.api, settings.state.tls)
         files = _Files(settings, world)
-        files.apply(missing=settings.create_missing)
+        files.begin(missing=settings.create_missing)
         with _announcer(settings) as announcer:
             _act(settings, world, announcer, door=door, files=files, ending=ending)
 
@@ -352,6 +352,7 @@ class _Files:
 
     def __init__(self, settings: Settings, world: local.World) -> None:
         self._paths = settings.files
+        self._records = world.records
         self._check = world.runtime.check
         self._applier = specfiles.Applier(
             records=world.records,
@@ -359,6 +360,19 @@ class _Files:
             check=world.runtime.check,
         )
         self._stamp = specfiles.stamp(self._paths)
+
+    def begin(self, *, missing: bool) -> None:
+        """Apply at the start. A wrong file is an end only where there is nothing else to do.
+
+        Raises:
+            RingmasterError: a file is wrong, and no set is stored.
+        """
+        try:
+            self.apply(missing=missing)
+        except errors.RingmasterError as error:
+            if not self._records.list().items:
+                raise
+            _refused(error)
 
     def apply(self, *, missing: bool) -> None:
         """Apply what has changed since it was applied last.
@@ -381,7 +395,11 @@ class _Files:
         try:
             self.apply(missing=False)
         except errors.RingmasterError as error:
-            _log.error("spec-file-refused", why=str(error))
+            _refused(error)
+
+
+def _refused(error: errors.RingmasterError) -> None:
+    _log.error("spec-file-refused", why=str(error))
 
 
 @contextmanager

@@ -36,7 +36,16 @@ _WITHDRAWN = frozenset(
     }
 )
 
-Find = Callable[[observed.Owner, "spec.Balancer"], Sequence[str]]
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Control addresses of balancers. `sought`: what was looked for, empty if none was named."""
+
+    urls: tuple[str, ...]
+    sought: str
+
+
+Find = Callable[[observed.Owner, "spec.Balancer"], Found]
 _Said = TypeVar("_Said", observed.BalancerView, observed.Judgement)
 
 
@@ -68,8 +77,9 @@ def trusting(ca: Path | None) -> Settings:
 def listed(urls: Sequence[str]) -> Find:
     """Find balancers where there is no cluster to ask: the spec's own list, else `urls`."""
 
-    def find(_key: observed.Owner, config: spec.Balancer) -> Sequence[str]:
-        return tuple(dict.fromkeys(url.rstrip("/") for url in (config.urls or urls)))
+    def find(_key: observed.Owner, config: spec.Balancer) -> Found:
+        found = tuple(dict.fromkeys(url.rstrip("/") for url in (config.urls or urls)))
+        return Found(found, sought=", ".join(found))
 
     return find
 
@@ -92,6 +102,13 @@ class HttpAnnouncer:
     ) -> Sequence[observed.BalancerView]:
         """Find every balancer and read what it holds; dead ones have `live=False`."""
         return self._each(key, config, self._read)
+
+    def missing(self, key: observed.Owner, config: spec.Balancer) -> str:
+        """Where every balancer serves another ring, or there is none: what was looked for."""
+        found = self._find(key, config)
+        if found.urls:
+            return f"{found.sought} serves another ring than {key.namespace}/{key.name}"
+        return found.sought
 
     def announce(
         self, key: observed.Owner, config: spec.Balancer, document: dict[str, Any]
@@ -148,7 +165,7 @@ class HttpAnnouncer:
     ) -> list[tuple[str, _Said]]:
         """What every balancer of this ring said, by its control address."""
         path = f"/v1/rings/{key.namespace}/{key.name}"
-        urls = self._find(key, config)
+        urls = self._find(key, config).urls
         said = self._pool.map(ask, [url + path for url in urls])
         return [(url, each) for url, each in zip(urls, said, strict=True) if each is not None]
 

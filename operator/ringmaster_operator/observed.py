@@ -146,3 +146,4 @@ class Observed:
     at: float
     replicas: tuple[Replica, ...]
     balancers: tuple[BalancerView, ...] = ()
+    missing: str = ""  # why there is no view of a balancer that was named

@@ -92,6 +92,10 @@ class Announcer(Protocol):
         """
         ...
 
+    def missing(self, key: observed.Owner, config: spec.Balancer) -> str:
+        """After no view came: why none of those that were named; empty if none was named."""
+        ...
+
     def judge(
         self, key: observed.Owner, config: spec.Balancer, change: dict[str, Any]
     ) -> Sequence[observed.Judgement]:

@@ -146,7 +146,7 @@ class Reconciler:
             return Result(requeue_after=None, text=str(decided))
         report = status.Report(
             server_set=server_set,
-            seen=replace(seen, balancers=keeper.views),
+            seen=replace(seen, balancers=keeper.views, missing=keeper.missing),
             memory=outcome.memory,
             target=decided.target,
             now=now,

@@ -25,6 +25,7 @@ class RingKeeper:
     def __init__(self, owner: observed.Owner, announcer: ports.Announcer, *, epoch: int) -> None:
         self.owner = owner
         self.views: tuple[observed.BalancerView, ...] = ()
+        self.missing = ""  # why there is none, though some were named
         self._announcer = announcer
         self._epoch = epoch
         self._config = spec.Balancer()
@@ -58,7 +59,7 @@ class RingKeeper:
         Raises:
             FencedError: one knows a higher epoch.
         """
-        self.views = tuple(self._announcer.read_back(self.owner, self._config))
+        self._see(self._announcer.read_back(self.owner, self._config))
         self._read_at = now
         for view in self.views:
             if view.epoch > self._epoch:
@@ -78,7 +79,7 @@ class RingKeeper:
         changed = pair != self._pushed
         if not changed and self._due_in(value, now) > 0:
             return []
-        self.views = tuple(self._announcer.announce(self.owner, self._config, document))
+        self._see(self._announcer.announce(self.owner, self._config, document))
         self._read_at = self._pushed_at = now
         self._pushed = pair
         return self._notes(value, changed=changed)
@@ -130,6 +131,10 @@ class RingKeeper:
                 raise
             return str(error)
         return ""
+
+    def _see(self, views: Sequence[observed.BalancerView]) -> None:
+        self.views = tuple(views)
+        self.missing = "" if views else self._announcer.missing(self.owner, self._config)
 
     def _due_in(self, value: memory.Memory, now: float) -> float:
         """Seconds until the next push of an unchanged membership."""

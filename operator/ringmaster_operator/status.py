@@ -176,6 +176,7 @@ def _ready(
     """What `kubectl wait --for=condition=Ready` waits for: all that was asked serves.
 
     Of the balancers those that live count, and one must; a dead one is BalancerSynced's to tell.
+    Where none was named, none is needed.
     """
     look = _world(report)
     wanted, target = look.wanted, report.target
@@ -191,6 +192,8 @@ def _ready(
         said = f"{len(good & places)} of {wanted} replicas are available and up to date"
         return conditions.Fact("Ready", status=False, reason="ReplicasNotAvailable", message=said)
     views = report.seen.balancers
+    if wanted and report.seen.missing:
+        return replace(balancers, type="Ready")
     if views and (not synced(views, report.memory) or _in_ring(report) < wanted):
         said = f"{_in_ring(report)} of {wanted} replicas are in the ring"
         return conditions.Fact("Ready", status=False, reason="NotInRing", message=said)
@@ -257,7 +260,7 @@ def _balancers(report: Report) -> conditions.Fact:
             message=f"{report.hold.message} (the ring of before serves on)",
         )
     if not views:
-        said = "no balancer was found"
+        said = report.seen.missing or "no balancer was named"
         return conditions.Fact("BalancerSynced", status=False, reason="NoBalancer", message=said)
     behind = [view for view in views if not view.live or not synced([view], report.memory)]
     if behind:

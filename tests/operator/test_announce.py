@@ -90,11 +90,14 @@ def test_a_balancer_of_another_ring_is_none_of_ours(balancer) -> None:
     with announcer(balancer.url) as made:
         assert made.read_back(WEB, NO_URLS) == ()
         assert made.announce(WEB, NO_URLS, document()) == ()
+        said = f"{balancer.url} serves another ring than {WEB.namespace}/{WEB.name}"
+        assert made.missing(WEB, NO_URLS) == said
 
 
 def test_without_an_address_there_are_no_views() -> None:
     with announcer() as made:
         assert made.announce(WEB, NO_URLS, document()) == ()
+        assert made.missing(WEB, NO_URLS) == ""
 
 
 def test_the_specs_own_urls_win_over_the_configured_ones(balancer, other) -> None:

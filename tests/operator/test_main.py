@@ -154,6 +154,18 @@ def test_a_wrong_spec_file_ends_it_with_all_faults(state, tmp_path) -> None:
     assert "spec.surprise" in operator.log
 
 
+def test_a_file_that_got_wrong_meanwhile_keeps_nobody_from_starting(state, tmp_path) -> None:
+    path = file(tmp_path, document())
+    with running(state, "-f", path) as first:
+        first.until(lambda: replicas(first.api()))
+        assert first.end() == 0
+    file(tmp_path, document(replicaz=2))
+    with running(state, "-f", path) as second:
+        second.until(lambda: replicas(second.api()))
+        second.said("spec-file-refused")
+        assert second.end() == 0
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

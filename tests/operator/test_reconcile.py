@@ -412,6 +412,17 @@ def test_without_a_balancer_the_set_is_ready_and_says_that_none_was_found() -> N
     assert world.status["inRing"] == 0
 
 
+def test_with_a_balancer_that_was_named_the_set_is_ready_once_it_is_there() -> None:
+    world = World(replicas=2, balancers=0)
+    world.announcer.sought = "no pod with app=lb runs"
+    world.run(3.0)
+    assert world.condition("Ready") == ("False", "NoBalancer")
+    assert world.condition("Available")[0] == "True"
+    world.announcer.add()
+    world.run(11.0)
+    assert world.condition("Ready") == ("True", "AllReplicasServe")
+
+
 def test_real_threads_create_side_by_side() -> None:
     world = World(replicas=8)
     operator = reconcile.Reconciler(

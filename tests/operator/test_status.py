@@ -91,10 +91,14 @@ def test_one_dead_balancer_beside_a_live_one_is_told_and_no_obstacle() -> None:
     assert conditions(status.calculate(alone))["Ready"] == ("False", "NotInRing")
 
 
-def test_no_balancer_is_said_and_no_obstacle() -> None:
-    made = conditions(status.calculate(report(*THREE)))
+def test_no_balancer_is_said_and_an_obstacle_if_one_was_named() -> None:
+    alone = report(*THREE)
+    made = conditions(status.calculate(alone))
     assert made["BalancerSynced"] == ("False", "NoBalancer")
     assert made["Ready"] == ("True", "AllReplicasServe")
+    named = replace(alone, seen=replace(alone.seen, missing="no pod with app=lb runs"))
+    made = conditions(status.calculate(named))
+    assert made["BalancerSynced"] == made["Ready"] == ("False", "NoBalancer")
 
 
 def test_a_balancer_that_is_behind_is_named_with_what_it_said() -> None:

@@ -84,6 +84,7 @@ class FakeAnnouncer:
         self.effects = effects or Effects()
         self._ids = itertools.count(1)
         self.balancers = [self._boot(f"http://b{n}:5001") for n in range(balancers)]
+        self.sought = ""  # what was named, should there be no balancer
         self.withdrawn = 0
         self.asked: list[dict[str, Any]] = []
         self.judgement: Callable[[dict[str, Any]], observed.Judgement] = lambda _change: (
@@ -95,6 +96,9 @@ class FakeAnnouncer:
         self, key: observed.Owner, config: spec.Balancer
     ) -> Sequence[observed.BalancerView]:
         return [balancer.view() for balancer in self.balancers]
+
+    def missing(self, key: observed.Owner, config: spec.Balancer) -> str:
+        return self.sought
 
     def announce(
         self, key: observed.Owner, config: spec.Balancer, document: dict[str, Any]
@@ -128,6 +132,10 @@ class FakeAnnouncer:
         if disk:
             self.balancers[index].document = old.document
             self.balancers[index].source = "disk"
+
+    def add(self) -> None:
+        """One more, with nothing on its disk."""
+        self.balancers.append(self._boot(f"http://b{len(self.balancers)}:5001"))
 
     def _boot(self, url: str) -> FakeBalancer:
         return FakeBalancer(url=url, boot_id=f"boot-{next(self._ids)}")

@@ -28,16 +28,15 @@ def finder(
     """
     listed = announce.listed(urls)
 
-    def find(key: observed.Owner, config: spec.Balancer) -> Sequence[str]:
+    def find(key: observed.Owner, config: spec.Balancer) -> announce.Found:
         if config.selector is None or config.urls:
             return listed(key, config)
-        answer = api.get(
-            paths.pods(key.namespace),
-            labelSelector=naming.selector(config.selector.match_labels),
-        )
+        labels = naming.selector(config.selector.match_labels)
+        answer = api.get(paths.pods(key.namespace), labelSelector=labels)
         now = clock()
         there = (pod for pod in answer["items"] if not _over(pod, now))
-        return tuple(sorted(url for pod in there if (url := _url(pod))))
+        urls = sorted(url for pod in there if (url := _url(pod)))
+        return announce.Found(tuple(urls), sought=f"no pod with {labels} runs")
 
     return find
 

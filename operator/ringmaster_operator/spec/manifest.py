@@ -64,10 +64,13 @@ _Loader.add_implicit_resolver(_TAG + "int", _INT, list("-+0123456789"))
 _Loader.add_implicit_resolver(_TAG + "float", _FLOAT, list("-+.0123456789"))
 
 
-def parse_many(text: str, *, source: str = "manifest") -> list[dict[str, Any]]:
+def parse_many(
+    text: str, *, source: str = "manifest", among_others: bool = False
+) -> list[dict[str, Any]]:
     """The ServerSets in a text, empty documents left out and Lists unpacked.
 
-    Their insides are not judged here: that is `spec.parse`.
+    Their insides are not judged here: that is `spec.parse`. `among_others`: objects of other API
+    groups are left out, and there may be none of ours.
 
     Raises:
         SpecInvalidError: the text is no YAML, or holds something else; each path is
@@ -77,12 +80,14 @@ def parse_many(text: str, *, source: str = "manifest") -> list[dict[str, Any]]:
     faults: list[errors.Fault] = []
     for line, document in _documents(text, source):
         for item in _unpacked(document):
+            if among_others and _foreign(item):
+                continue
             fault = _fault_of_kind(item, place=f"{source}:{line}")
             if fault:
                 faults.append(fault)
             else:
                 found.append(item)
-    if not found and not faults:
+    if not found and not faults and not among_others:
         faults.append(errors.Fault(path=source, message="holds no object"))
     if faults:
         raise errors.SpecInvalidError(tuple(faults))
@@ -153,6 +158,12 @@ def _unpacked(document: Any) -> list[Any]:
         items = document.get("items")
         return items if isinstance(items, list) else [items]
     return [document]
+
+
+def _foreign(item: Any) -> bool:
+    """Whether it is an object of another API group; one of ours with a wrong kind is not."""
+    version = item.get("apiVersion") if isinstance(item, dict) else None
+    return isinstance(version, str) and version.partition("/")[0] != naming.GROUP
 
 
 def _fault_of_kind(item: Any, *, place: str) -> errors.Fault | None:

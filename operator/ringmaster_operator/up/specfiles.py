@@ -28,7 +28,8 @@ _SUFFIXES = frozenset({".yaml", ".yml", ".json"})  # what kubectl takes from a f
 def read(paths: Sequence[str], *, namespace: str | None = None) -> list[Document]:
     """Every ServerSet in files, folders (not below them) and `-` (standard input).
 
-    `namespace` is for documents that name none.
+    A folder may hold objects of other API groups besides, a file may not. `namespace` is for
+    documents that name none.
 
     Raises:
         UsageError: a file is not there or cannot be read.
@@ -36,8 +37,12 @@ def read(paths: Sequence[str], *, namespace: str | None = None) -> list[Document
     """
     documents: list[Document] = []
     for path in paths:
+        among_others = Path(path).is_dir()
+        before = len(documents)
         for source, text in _texts(path):
-            documents += manifest.parse_many(text, source=source)
+            documents += manifest.parse_many(text, source=source, among_others=among_others)
+        if len(documents) == before:
+            raise errors.UsageError(f'the folder "{path}" holds no ServerSet')
     return [_placed(document, namespace=namespace) for document in documents]
 
 

@@ -62,6 +62,20 @@ def test_a_namespace_is_given_to_documents_that_name_none(tmp_path) -> None:
     ]
 
 
+def test_a_folder_may_hold_objects_of_others_and_a_file_may_not(tmp_path) -> None:
+    definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+    other = written(tmp_path / "crd.yaml", definition)
+    with pytest.raises(errors.UsageError, match="holds no ServerSet"):
+        specfiles.read([str(tmp_path)])
+    written(tmp_path / "web.yaml", example())
+    assert specfiles.read([str(tmp_path)]) == [example()]
+    with pytest.raises(errors.SpecInvalidError, match="kind must be"):
+        specfiles.read([other])
+    written(tmp_path / "typo.yaml", example("api", ("kind", "Serverset")))
+    with pytest.raises(errors.SpecInvalidError, match="kind must be"):
+        specfiles.read([str(tmp_path)])
+
+
 @pytest.mark.parametrize("path", ["none.yaml", "empty"])
 def test_a_path_without_a_manifest_is_one_clear_line(tmp_path, path: str) -> None:
     (tmp_path / "empty").mkdir()
