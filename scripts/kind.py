@@ -29,13 +29,14 @@ def up(name: str, *, image: str, tag: str) -> None:
     with tools.step("loading the images"):
         images = [f"ringmaster/{component}:{tag}" for component in tools.COMPONENTS]
         tools.run("kind", "load", "docker-image", "--name", name, *images)
-    deploy.up(deploy.Options(tag=tag, image_ids=True))
-    tools.say(_NEXT.format(port=_HOST_PORT))
+    options = deploy.Options(tag=tag, image_ids=True)
+    deploy.up(options)
+    tools.say(_NEXT.format(port=_HOST_PORT, apply=deploy.example(options)))
 
 
 _NEXT = """
 Next:
-  kubectl apply -f manifests/serverset.yaml
+  {apply}
   kubectl wait serverset/web --for=condition=Ready --timeout=60s
   curl http://localhost:{port}/home        (again and again: the server changes)
   kubectl scale serverset/web --replicas=5

@@ -121,8 +121,10 @@ def test_the_clusters_version_chooses_the_manifests(tools, minor, overlay):
     tools.cluster(minor)
     done = tools.run("deploy.py", "up")
     assert done.returncode == 0, done.stderr
-    (applied,) = [given for words, given in tools.calls() if words[0] == "apply"]
+    ((words, applied),) = [call for call in tools.calls() if call[0][0] == "apply"]
     assert json.loads(applied)["resources"][0].endswith(overlay)
+    assert ("--validate=warn" in words) is (minor == "25")  # it knows all but one field
+    assert "kubectl -n default apply -f manifests/serverset.yaml\n" in done.stdout
 
 
 def test_a_cluster_that_is_too_old_is_refused(tools):
@@ -149,7 +151,10 @@ def test_a_token_that_is_there_stays(tools):
 def test_namespace_images_and_port_are_the_users(tools):
     tools.cluster("33")
     flags = ("--namespace", "team", "--images", "reg.example/ours", "--tag", "7", "--node-port")
-    assert tools.run("deploy.py", "up", *flags, "31000", "--cluster-wide").returncode == 0
+    done = tools.run("deploy.py", "up", *flags, "31000", "--cluster-wide")
+    assert done.returncode == 0, done.stderr
+    assert "sed 's#ringmaster/server:0.1.0#reg.example/ours/server:7#' manifests" in done.stdout
+    assert "| kubectl -n team apply -f -\n" in done.stdout
     (applied,) = [given for words, given in tools.calls() if words[0] == "apply"]
     document = json.loads(applied)
     assert document["namespace"] == "team"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ringmaster_operator.spec import crd
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
 OLD = MANIFESTS / "overlays" / "kube-1.20"
+COMPONENT = f"{naming.GROUP}/component"
 Document = dict[str, Any]
 
 
@@ -42,7 +44,7 @@ def built(folder: Path) -> dict[tuple[str, str], Document]:
     return {(each["kind"], each["metadata"]["name"]): each for each in found}
 
 
-BASE = documents("base/rbac.yaml", "base/operator.yaml", "base/balancer.yaml",
+BASE = documents("base/rbac.yaml", "base/operator.yaml", "base/balancer/balancer.yaml",
                  "base/networkpolicy.yaml")  # fmt: skip
 DEPLOYMENTS = {d["metadata"]["name"]: d for d in BASE if d["kind"] == "Deployment"}
 TEMPLATES = {name: each["spec"]["template"] for name, each in DEPLOYMENTS.items()}
@@ -167,8 +169,8 @@ def test_the_control_port_is_open_to_operator_and_balancers_only():
     ports = {p["name"]: p["containerPort"] for p in container("ringmaster-balancer")["ports"]}
     by_port = {rule["ports"][0]["port"]: rule.get("from") for rule in rules}
     assert by_port[ports["http"]] is None  # anybody
-    allowed = [peer["podSelector"]["matchLabels"]["app"] for peer in by_port[ports["control"]]]
-    assert sorted(allowed) == ["ringmaster-balancer", "ringmaster-operator"]
+    allowed = [peer["podSelector"]["matchLabels"][COMPONENT] for peer in by_port[ports["control"]]]
+    assert sorted(allowed) == ["balancer", "operator"]
 
 
 def test_a_cluster_wide_operator_may_talk_to_the_balancers_of_every_namespace(tmp_path):
@@ -180,17 +182,48 @@ def test_a_cluster_wide_operator_may_talk_to_the_balancers_of_every_namespace(tm
     }
     (tmp_path / "kustomization.yaml").write_text(json.dumps(document))
     narrow, wide = built(MANIFESTS), built(tmp_path)
-    for name, other in (
-        ("ringmaster-operator", "ringmaster-balancer"),
-        ("ringmaster-balancer", "ringmaster-operator"),
+    for name, other, rules in (
+        ("ringmaster-operator", "balancer", 1),  # it may go anywhere
+        ("ringmaster-balancer", "operator", 2),
     ):
         for found, anywhere in ((narrow, False), (wide, True)):
             policy = found["NetworkPolicy", name]["spec"]
             peers = [p for rule in policy["ingress"] for p in rule.get("from", [])]
             peers += [p for rule in policy["egress"] for p in rule.get("to", [])]
-            them = [p for p in peers if p["podSelector"].get("matchLabels") == {"app": other}]
-            assert len(them) == 2
+            them = [p for p in peers if p["podSelector"].get("matchLabels") == {COMPONENT: other}]
+            assert len(them) == rules
             assert all(("namespaceSelector" in peer) is anywhere for peer in them)
+
+
+@BOTH
+def test_the_policies_know_pods_by_the_component_that_they_are(name):
+    component = name.removeprefix("ringmaster-")
+    assert TEMPLATES[name]["metadata"]["labels"][COMPONENT] == component
+    chosen = of("NetworkPolicy", name)["spec"]["podSelector"]["matchLabels"]
+    assert chosen == {COMPONENT: component}
+
+
+def test_balancers_of_a_second_set_are_those_of_the_first_under_other_names(tmp_path):
+    """As docs/kubernetes.md shows it."""
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    (shown,) = re.findall(r"```yaml\n# api/kustomization.yaml\n(.*?)```", text, re.DOTALL)
+    base = os.path.relpath(MANIFESTS / "base" / "balancer", tmp_path)
+    assert shown.count("../manifests/base/balancer") == 1
+    (tmp_path / "kustomization.yaml").write_text(shown.replace("../manifests/base/balancer", base))
+    found = built(tmp_path)
+    app = {"app": "ringmaster-balancer-api"}
+    deployment = found["Deployment", "ringmaster-balancer-api"]["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert labels == app | {COMPONENT: "balancer"}
+    (spread,) = deployment["template"]["spec"]["topologySpreadConstraints"]
+    service = found["Service", "ringmaster-balancer-api"]["spec"]
+    budget = found["PodDisruptionBudget", "ringmaster-balancer-api"]["spec"]
+    selectors = [each["selector"] for each in (deployment, budget)] + [spread["labelSelector"]]
+    assert [each["matchLabels"] for each in selectors] == [app] * 3
+    assert (service["selector"], service["ports"][0]["nodePort"]) == (app, 30501)
+    (made,) = deployment["template"]["spec"]["containers"]
+    assert {"name": "SERVER_SET", "value": "api"} in made["env"]
+    assert made["args"] == container("ringmaster-balancer")["args"]
 
 
 def test_hashes_of_ones_own_come_from_a_config_map_that_need_not_be_there():

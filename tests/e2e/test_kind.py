@@ -75,7 +75,7 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
     volumes = set(containers.docker("volume", "ls", "--quiet").split())
     try:
         told = made.make("kind-up")
-        assert "kubectl apply -f manifests/serverset.yaml" in told
+        assert "kubectl -n default apply -f manifests/serverset.yaml" in told
         yield made
     except BaseException:
         print(state(made))

@@ -209,8 +209,10 @@ def _refusal(
     reason = str(document.get("reason") or "")
     message = str(document.get("message") or f"HTTP {status}")
     match status:
-        case 404:
+        case 404 if reason == "NotFound":
             return errors.NotFoundError(message)
+        # Any other 404 speaks of the path: servers up to 1.22 do not know custom resources yet
+        # in their first seconds.
         case 409 if reason == "AlreadyExists":
             return errors.AlreadyExistsError(message)
         case 409:

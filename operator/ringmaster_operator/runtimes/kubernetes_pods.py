@@ -18,6 +18,8 @@ Pod = dict[str, Any]
 SERVER_ID = "SERVER_ID"
 POD_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _DEFAULT_PORT = 5000
+_FIRST_STATUS = 2.0  # s; a kubelet's times are whole seconds, and it says Ready=False at once
+_REMEMBERED = 2  # restarts after which the last end still tells of the first minute
 
 
 def manifest(birth: observed.Birth) -> Pod:
@@ -89,7 +91,7 @@ def replica(pod: Pod, identity: naming.Identity) -> observed.Replica:
         created_at=_seconds(metadata.get("creationTimestamp")) or 0.0,
         ready=ready,
         ready_since=changed if ready else None,
-        unready_since=_unready_since(status, changed, restarts) if running and not ready else None,
+        unready_since=_unready_since(status, changed) if running and not ready else None,
         address=_address(pod),
         restarts=restarts,
         deletion_cost=_deletion_cost(metadata.get("annotations") or {}),
@@ -138,18 +140,26 @@ def _ready_condition(status: dict[str, Any]) -> dict[str, Any]:
     return next((dict(each) for each in conditions if each.get("type") == "Ready"), {})
 
 
-def _unready_since(status: dict[str, Any], changed: float | None, restarts: int) -> float | None:
+def _unready_since(status: dict[str, Any], changed: float | None) -> float | None:
     """Ready is False from the first second on; until its containers ran it was starting, not sick.
 
-    Of one that has restarted, the last start says nothing: it has been unready since `changed`.
+    Once it has been ready, it has been unready since `changed`, whatever has restarted.
     """
-    if changed is None or restarts:
+    began = _seconds(status.get("startTime"))
+    if changed is None or (began is not None and changed > began + _FIRST_STATUS):
         return changed
-    starts = (
-        _seconds(((each.get("state") or {}).get("running") or {}).get("startedAt"))
-        for each in _containers(status)
-    )
+    starts = map(_early_start, _containers(status))
     return max([changed, *(start for start in starts if start is not None)])
+
+
+def _early_start(container: dict[str, Any]) -> float | None:
+    """When a container ran first, or nearly so; None once the kubelet has forgotten that."""
+    restarts = container.get("restartCount", 0)
+    if restarts > _REMEMBERED:
+        return None
+    state = container.get("lastState" if restarts else "state") or {}
+    known = state.get("terminated") or state.get("running") or {}
+    return _seconds(known.get("startedAt"))
 
 
 def _address(pod: Pod) -> str | None:

@@ -155,6 +155,12 @@ def test_a_refusal_has_a_word_for_a_condition(server, api, status, message, word
     assert caught.value.reason == word
 
 
+def test_a_path_that_an_api_server_does_not_know_yet_is_no_object_that_is_gone(server, api):
+    server.answers = [(404, b"404 page not found")]
+    with pytest.raises(errors.RetryLater, match="404 page not found"):
+        api.get("/apis/ringmaster.dev/v1alpha1/namespaces/shop/serversets/web")
+
+
 @pytest.mark.parametrize("status", [403, 422])
 def test_what_is_refused_elsewhere_is_tried_again(server, api, status):
     server.answers = [(status, failed("Forbidden"))] * 2

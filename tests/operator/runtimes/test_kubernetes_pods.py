@@ -125,13 +125,32 @@ def test_a_pod_that_is_not_ready_says_since_when():
     assert replica.unready_since == NOON_SECONDS + 5
 
 
-@pytest.mark.parametrize(("restarts", "since"), [(0, 90), (1, 5)])
-def test_a_first_start_that_took_long_is_no_sickness_and_a_restart_no_fresh_start(restarts, since):
+PULLED = {"startedAt": "2026-01-01T12:01:30Z"}
+LATER = {"startedAt": "2026-01-01T12:01:50Z"}
+
+
+@pytest.mark.parametrize(
+    ("container", "since"),
+    [
+        ({"state": {"waiting": {}}}, 5),
+        ({"state": {"running": PULLED}}, 90),
+        ({"state": {"terminated": PULLED}}, 90),
+        ({"restartCount": 1, "state": {"running": LATER}, "lastState": {"terminated": PULLED}}, 90),
+        ({"restartCount": 1, "state": {"waiting": {}}, "lastState": {"terminated": PULLED}}, 90),
+        ({"restartCount": 1, "state": {"running": LATER}}, 5),
+        ({"restartCount": 3, "state": {"waiting": {}}, "lastState": {"terminated": LATER}}, 5),
+    ],
+)
+def test_a_first_start_that_took_long_is_no_sickness_and_a_restart_no_fresh_start(container, since):
     # Ready is False since the pod was scheduled: the image was pulled for 85 s after that.
-    state = {"running": {"startedAt": "2026-01-01T12:01:30Z"}}
-    container = {"restartCount": restarts, "state": state}
-    replica = seen(running(ready=False, containerStatuses=[container]))
-    assert replica.unready_since == NOON_SECONDS + since
+    pod = running(ready=False, startTime="2026-01-01T12:00:04Z", containerStatuses=[container])
+    assert seen(pod).unready_since == NOON_SECONDS + since
+
+
+def test_one_that_was_ready_once_is_unready_since_it_was_no_more():
+    crashed = {"restartCount": 1, "lastState": {"terminated": PULLED}}
+    pod = running(ready=False, startTime="2026-01-01T11:00:00Z", containerStatuses=[crashed])
+    assert seen(pod).unready_since == NOON_SECONDS + 5
 
 
 PHASES = [
