@@ -42,10 +42,15 @@ class RingKeeper:
         """The highest generation of this epoch that a balancer holds."""
         return max((v.generation for v in self.views if v.epoch == self._epoch), default=0)
 
+    @property
+    def _lacking(self) -> bool:
+        """Whether a balancer that was named is not there, or does not answer."""
+        return bool(self.missing) or not all(view.live for view in self.views)
+
     def look(self, config: spec.Balancer, *, now: float, draining: bool) -> None:
         """Read back at the start, while a drain is on, and now and then."""
         self._config = config
-        patience = PUSH_SECONDS if all(view.live for view in self.views) else DEAD_SECONDS
+        patience = DEAD_SECONDS if self._lacking else PUSH_SECONDS
         if draining or not 0 <= now - self._read_at < patience:
             self.read_back(now)
 
@@ -86,8 +91,7 @@ class RingKeeper:
 
     def look_again_in(self, value: memory.Memory, now: float) -> float:
         """Seconds until a balancer should be pushed to, or looked for."""
-        dead = any(not view.live for view in self.views)
-        return min(self._due_in(value, now), DEAD_SECONDS if dead else PUSH_SECONDS)
+        return min(self._due_in(value, now), DEAD_SECONDS if self._lacking else PUSH_SECONDS)
 
     def judge(self, change: dict[str, Any], *, now: float) -> Sequence[observed.Judgement]:
         """What the balancers say of a change; asked again after a while, or once they hold more."""

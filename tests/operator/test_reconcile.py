@@ -419,7 +419,7 @@ def test_with_a_balancer_that_was_named_the_set_is_ready_once_it_is_there() -> N
     assert world.condition("Ready") == ("False", "NoBalancer")
     assert world.condition("Available")[0] == "True"
     world.announcer.add()
-    world.run(11.0)
+    world.run(3.0)
     assert world.condition("Ready") == ("True", "AllReplicasServe")
 
 
