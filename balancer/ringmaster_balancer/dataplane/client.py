@@ -552,9 +552,9 @@ class Client(asyncio.Protocol):
         ahead = self.pending[self.at :]
         self.pending = b""
         self.at = 0
+        self.release()  # before the write, which may be too much and hold it again
         if ahead:
             self.plane.outbox.write(upstream.transport, ahead)
-        self.release()
 
     def refuse(self, status: int, message: str, *, head: bytes = b"") -> None:
         """Answer what is no request, and close: what follows can not be trusted."""

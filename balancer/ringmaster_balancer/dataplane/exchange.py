@@ -199,6 +199,8 @@ class Exchange:
         self.asked = now
         upstream.exchange = self
         client = self.client
+        if client.held:
+            client.release()  # before the write, which may be too much and hold it again
         wire = self.head
         if self.kept:
             wire += b"".join(self.kept)
@@ -211,8 +213,6 @@ class Exchange:
             client.deadline = now + rules.response_seconds
         else:
             client.deadline = now + rules.body_seconds
-        if client.held:
-            client.release()
 
     def send(self, wire: bytes, *, last: bool) -> None:
         """A piece of the request's body, framed for the wire."""

@@ -616,6 +616,66 @@ def test_a_slow_server_holds_up_the_client_and_no_memory() -> None:
     scripted.run(scenario())
 
 
+def small() -> socket.socket:
+    """A listening socket whose connections hold next to nothing that is not read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
+    return sock
+
+
+@pytest.mark.parametrize("kind", ["body", "tunnel"])
+def test_a_server_that_takes_only_part_of_the_first_piece_holds_up_the_client(kind: str) -> None:
+    """What came while it was connected to, or before it switched, is sent in one large write."""
+    switch = "Connection: upgrade\r\nUpgrade: websocket\r\n"
+    first = 260_000
+
+    async def scenario() -> None:
+        go = asyncio.Event()
+
+        async def unread(peer: scripted.Peer) -> None:
+            if kind == "tunnel":
+                await peer.head()
+                peer.send(f"HTTP/1.1 101 Switching Protocols\r\n{switch}\r\n".encode())
+            peer.writer.transport.pause_reading()
+            await go.wait()
+
+        async with scripted.stand(unread) as stand:
+            upstream = stand.upstreams["web-0"]
+            server = await asyncio.start_server(upstream._serve, sock=small())
+            port = server.sockets[0].getsockname()[1]
+            stand.install(addresses={"web-0": f"127.0.0.1:{port}"})
+            client = await stand.connect()
+            head = f"Content-Length: {SIZE}\r\n" if kind == "body" else switch
+            method = "POST" if kind == "body" else "GET"
+            client.send(f"{method} / HTTP/1.1\r\nHost: h\r\n{head}\r\n".encode() + bytes(first))
+
+            async def upload() -> None:
+                for _ in range(SIZE // 65_536):
+                    client.send(bytes(65_536))
+                    await client.writer.drain()
+
+            uploading = asyncio.create_task(upload())
+            (connection,) = await _one(stand)
+            await scripted.eventually(
+                lambda: connection.exchange is not None and connection.exchange.asked > 0
+            )
+            transport = connection.exchange.upstream.transport
+            await scripted.eventually(lambda: transport.get_write_buffer_size() > 65_536)
+            await asyncio.sleep(0.2)
+            held, waiting = connection.held, transport.get_write_buffer_size()
+            uploading.cancel()
+            client.reset()
+            go.set()
+            server.close()
+            assert held
+            assert waiting <= first + 65_536 + 262_144
+
+    scripted.run(scenario())
+
+
 async def _one(stand: scripted.Stand) -> list[object]:
     await scripted.eventually(lambda: len(stand.plane.clients) == 1)
     return list(stand.plane.clients)
