@@ -226,10 +226,10 @@ class Exchange:
             self.client.plane.outbox.write(self.upstream.transport, wire)
             self.upstream.pool.bytes_out += len(wire)
             rules = self.rules
-            if not self.begun:
-                self.client.deadline = _monotonic() + (
-                    rules.response_seconds if last else rules.body_seconds
-                )
+            flows = self.begun or not last  # a body, one way or the other
+            self.client.deadline = _monotonic() + (
+                rules.body_seconds if flows else rules.response_seconds
+            )
 
     # -- what comes back
 
@@ -433,7 +433,8 @@ class Exchange:
             self.respond(503, "Every server has enough to do")
         elif self.tunnel or self.begun:
             self._drop_upstream(close=True)
-            if self.begun and not self.tunnel and not self.client.choked and pool is not None:
+            # While its own body is incomplete it may be the client that the server waits for.
+            if self.body_done and not self.tunnel and not self.client.choked and pool is not None:
                 self.client.plane.failed(pool, "stalled in the middle of a response")
             self._cut()
         elif upstream is None or pool is None or overdue:
