@@ -435,7 +435,7 @@ class Exchange:
             self._drop_upstream(close=True)
             # While its own body is incomplete it may be the client that the server waits for.
             if self.body_done and not self.tunnel and not self.client.choked and pool is not None:
-                self.client.plane.failed(pool, "stalled in the middle of a response")
+                self.client.plane.doubt(pool, "quiet in the middle of a response")
             self._cut()
         elif upstream is None or pool is None or overdue:
             self._drop_upstream(close=True)

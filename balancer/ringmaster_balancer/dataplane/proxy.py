@@ -68,7 +68,7 @@ class Settings:
 class DataPlane:
     """All of it is called from its event loop's thread.
 
-    `on_failure(replica, reason)` is called for every failure that speaks against a replica,
+    `on_failure(replica, reason)` is called for whatever may speak against a replica,
     `on_ejected(replica)` and `on_recovered(replica)` when passive health passes it over and not,
     `on_panic(begins)` when too many are out, and no more.
     """
@@ -312,6 +312,10 @@ class DataPlane:
                 self._assess()
                 if self._on_ejected is not None:
                     self._on_ejected(pool.identity.replica)
+        self.doubt(pool, reason)
+
+    def doubt(self, pool: snapshot.Pool, reason: str) -> None:
+        """Have it probed. On its own it is no failure: a stream of events may just be quiet."""
         if self._on_failure is not None and pool.identity.replica:
             self._on_failure(pool.identity.replica, reason)
 

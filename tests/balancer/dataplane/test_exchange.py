@@ -387,6 +387,30 @@ def test_a_member_that_keeps_failing_is_passed_over_for_a_while() -> None:
     scripted.run(scenario())
 
 
+def test_quiet_event_streams_are_cut_and_eject_nobody() -> None:
+    """They are all quiet at once, as a rule: the first one tells no less than ten."""
+
+    async def quiet(peer: scripted.Peer) -> None:
+        while await peer.head():
+            peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ndata:\r\n")
+
+    async def scenario() -> None:
+        rules = {"timeouts": {"bodySeconds": 0.2}, "outlier": {"consecutiveFailures": 2}}
+        async with scripted.stand(quiet, quiet, rules=rules) as stand:
+            key = stand.key_of("web-0")
+            for _ in range(4):
+                client = await stand.connect()
+                client.send(scripted.get(key=key))
+                await client.until(b"data:\r\n")
+            await scripted.eventually(lambda: stand.plane.cuts == 4)
+            assert all(pool.open for pool in stand.plane.pools.values())
+            assert [one["failures"] for one in stand.plane.stats()["members"]] == [0, 0]
+            # ... but it is probed at once, should it be the member that hangs.
+            assert set(stand.failures) == {("web-0-r", "quiet in the middle of a response")}
+
+    scripted.run(scenario())
+
+
 def test_503_without_a_table_without_members_and_at_the_limit() -> None:
     async def scenario() -> None:
         async with scripted.stand(silent, install=False) as stand:
