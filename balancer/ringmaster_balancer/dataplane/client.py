@@ -555,6 +555,9 @@ class Client(asyncio.Protocol):
         self.release()  # before the write, which may be too much and hold it again
         if ahead:
             self.plane.outbox.write(upstream.transport, ahead)
+        if self.eof:  # it had said all before
+            self.plane.outbox.push()
+            upstream.transport.write_eof()
 
     def refuse(self, status: int, message: str, *, head: bytes = b"") -> None:
         """Answer what is no request, and close: what follows can not be trusted."""

@@ -802,6 +802,31 @@ def test_a_silent_tunnel_ends_after_its_time_and_one_in_use_does_not() -> None:
     scripted.run(scenario())
 
 
+@pytest.mark.parametrize("ahead", [b"", b"hello"])
+def test_a_client_that_said_all_before_the_switch_has_the_server_hear_its_end(ahead: bytes) -> None:
+    async def scenario() -> None:
+        ended = asyncio.Event()
+
+        async def switches_late(peer: scripted.Peer) -> None:
+            await peer.head()
+            await ended.wait()
+            head = "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+            peer.send(head.encode())
+            peer.send(b"said " + await peer.rest())
+
+        async with scripted.stand(switches_late) as stand:
+            client = await stand.connect()
+            client.send(scripted.get(extra=["Connection: upgrade", "Upgrade: websocket"]) + ahead)
+            client.writer.write_eof()
+            await scripted.eventually(lambda: any(each.eof for each in stand.plane.clients))
+            ended.set()
+            await client.head()
+            assert await client.rest() == b"said " + ahead
+            assert stand.plane.in_flight() == {"web-0-r": 0}
+
+    scripted.run(scenario())
+
+
 def test_a_switch_to_another_protocol_than_asked_for_is_502() -> None:
     """9110 §7.8; an `h2c` would pass every rule of ours."""
     switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
