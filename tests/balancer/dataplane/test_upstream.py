@@ -271,6 +271,7 @@ BAD = [
     "HTTP/1.1 200 OK\r\nConnection: content-length\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 200 OK\r\n" + "A: b\r\n" * 9000 + "\r\n",
     "HTTP/1.1 200 OK\r\nA: " + "b" * 70_000,
+    "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: " + "b" * 40_000 + "\r\n\r\n",  # in one read
 ]
 
 
