@@ -129,7 +129,10 @@ class Exchange:
             return self._wait(now)  # behind those that wait already
         pool = self.walk.next(now)
         if pool is not None:
-            pool.retries += self.attempts > 0
+            if self.attempts:
+                if not self._affordable():
+                    return False
+                pool.retries += 1
             self.ask(pool, now)
         elif self.walk.limited:
             return self._wait(now)
@@ -354,35 +357,35 @@ class Exchange:
         if self.begun:
             self.client.plane.failed(pool, "closed in the middle of a response")
             self._cut()
-        elif upstream.used and self._renewable(upstream, pool):
-            # It may have been closing while idle, which says nothing of the member.
+            return
+        reason = "reset" if error else "closed before its response"
+        if not (upstream.used and self._renewable(pool)):
+            self.failed(pool, reason)
+        elif self.started - upstream.idle_since > upstreams.FRESH or self._affordable():
+            # It may have been closing while idle, which says nothing of the member. One that had
+            # been in use until now hardly was: that costs a retry, or a member that breaks every
+            # connection would be asked twice by everybody.
             self.renewed = True
             self.client.plane.renewals += 1
             self.ask(pool, _monotonic(), fresh=True)
         else:
-            self.failed(pool, "reset" if error else "closed before its response")
+            self.failed(pool, reason, again=False)
 
-    def _renewable(self, upstream: upstream.Upstream, pool: snapshot.Pool) -> bool:
-        """Whether to ask the same member on a fresh connection.
-
-        One that had been in use until now was hardly closed for being idle: that costs a retry, or
-        a member that breaks every connection would be asked twice by everybody.
-        """
-        if not (self.replayable and self.kept is not None and pool.open) or self.renewed:
-            return False
-        idle = self.started - upstream.idle_since
-        return idle > upstreams.FRESH or self._affordable()
+    def _renewable(self, pool: snapshot.Pool) -> bool:
+        """Whether the same member may be asked on a fresh connection."""
+        return self.replayable and self.kept is not None and pool.open and not self.renewed
 
     def connect_failed(self, pool: snapshot.Pool, reason: str) -> None:
         """No connection to the member: nothing of the request was sent."""
         pool.leave()
         self.failed(pool, reason)
 
-    def failed(self, pool: snapshot.Pool, reason: str, *, timeout: bool = False) -> None:
+    def failed(
+        self, pool: snapshot.Pool, reason: str, *, timeout: bool = False, again: bool = True
+    ) -> None:
         """Try the next candidate if that is allowed, else answer."""
-        client = self.client
-        client.plane.failed(pool, reason)
-        if self._again():
+        self.client.plane.failed(pool, reason)
+        if again and self._again():
             return
         if timeout:
             self.respond(504, "The server did not answer in time")
@@ -390,11 +393,14 @@ class Exchange:
             self.respond(502, "The server failed, and so did those after it")
 
     def _again(self) -> bool:
-        if not self._repeatable() or not self._affordable():
+        if not self._repeatable():
             return False
         self.attempts += 1
         self.renewed = False
-        return self._ask_next(_monotonic())
+        if self._ask_next(_monotonic()):
+            return True
+        self.attempts -= 1  # there was nobody, or no budget
+        return False
 
     def _repeatable(self) -> bool:
         """Whether another member may be asked, as far as it depends on this request."""

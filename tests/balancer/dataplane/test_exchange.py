@@ -368,6 +368,44 @@ def test_retries_end_with_their_budget() -> None:
     scripted.run(scenario())
 
 
+def test_the_budget_is_spent_on_what_is_tried_again_and_on_nothing_else() -> None:
+    async def scenario() -> None:
+        rules = {
+            "retries": {"attempts": 3, "budgetPercent": 0, "budgetMinimum": 1},  # ten in 10 s
+            "outlier": {"consecutiveFailures": 0},
+        }
+        async with scripted.stand(close_at_once, close_at_once, rules=rules) as stand:
+            for _ in range(10):
+                assert (await stand.get())[0] == 502
+            asked = [upstream.requests for upstream in stand.upstreams.values()]
+            assert asked == [10, 10]  # there was nobody else to try
+            stats = stand.plane.stats()
+            assert (stats["retries"], stats["refusedRetries"]) == (10, 0)
+            assert (await stand.get())[0] == 502
+            stats = stand.plane.stats()
+            assert (stats["retries"], stats["refusedRetries"]) == (10, 1)
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_renewal_that_the_budget_refuses_is_one_refused_retry(count: int) -> None:
+    async def breaks(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(OK)
+        await peer.head()
+
+    async def scenario() -> None:
+        rules = {"retries": {"budgetPercent": 0, "budgetMinimum": 0}}
+        async with scripted.stand(*[breaks] * count, rules=rules) as stand:
+            assert (await stand.get())[0] == 200
+            assert (await stand.get())[0] == 502
+            stats = stand.plane.stats()
+            assert (stats["retries"], stats["refusedRetries"]) == (0, 1)
+
+    scripted.run(scenario())
+
+
 def test_a_member_that_keeps_failing_is_passed_over_for_a_while() -> None:
     async def scenario() -> None:
         rules = {"outlier": {"consecutiveFailures": 2, "ejectSeconds": 0.3}}
