@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from ringmaster_balancer.dataplane import http1, responses, selection, upstreams
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ringmaster_balancer.dataplane import client as clients
     from ringmaster_balancer.dataplane import snapshot, upstream
 
@@ -125,8 +127,12 @@ class Exchange:
         assert snap is not None
         if self.walk is None:
             self.walk = selection.Walk(snap, self.slot, tried=self.pool)
-        if self.client.plane.load.waiting and not self.waiting:
-            return self._wait(now)  # behind those that wait already
+        plane = self.client.plane
+        waiting = plane.load.waiting
+        if waiting and not self.waiting:
+            plane.serve_waiting()  # they were here before
+            if waiting and not (self.attempts or waiting[0].attempts):
+                return self._wait(now)  # the first of them would go anywhere as well
         pool = self.walk.next(now)
         if pool is not None:
             if self.attempts:
@@ -159,6 +165,12 @@ class Exchange:
         if not self.body_done:
             self.client.hold()
         return True
+
+    def suits(self, free: Sequence[snapshot.Pool]) -> bool:
+        """Whether a place with one of these may be for this request."""
+        if self.walk is None or self.snapshot is not self.client.plane.snapshot:
+            return True
+        return self.walk.may_ask(free)
 
     def resume(self, now: float) -> bool:
         """There may be a place: whether the request waits no more."""
@@ -499,7 +511,7 @@ class Exchange:
 
     def _stop_waiting(self) -> None:
         self.waiting = False
-        self.client.plane.load.waiting.remove(self)
+        self.client.plane.load.left(self)
 
     def _drop_upstream(self, *, close: bool) -> None:
         upstream = self.upstream

@@ -44,7 +44,6 @@ SWEEP = 0.25  # s
 _TICKS = 4  # sweeps in a second
 _LAB_SECONDS = 65.0  # `/add` waits for its servers for up to 60 s
 _POLL = 0.02  # s
-_LOOK_AHEAD = 4  # requests that were at the free member already, and wait for another one
 _BACKLOG = 4096  # connections; the kernel caps it at net.core.somaxconn
 
 
@@ -238,17 +237,28 @@ class DataPlane:
         """There may be a place for a request that waits for one: see to it in the next turn."""
         if not self._serving:
             self._serving = True
-            asyncio.get_running_loop().call_soon(self._serve_waiting)
+            asyncio.get_running_loop().call_soon(self.serve_waiting)
 
-    def _serve_waiting(self) -> None:
+    def serve_waiting(self) -> None:
+        """Give the places that came free to those that wait, who came first to the first.
+
+        Afterwards nobody waits who could be served: a newcomer may take what is left.
+        """
+        if not self._serving:
+            return
         self._serving = False
         waiting = self.load.waiting
+        limit = self.rules.per_member
+        free = [pool for pool in self.pools.values() if not limit or pool.inflight < limit]
         now = time.monotonic()
         skipped: list[exchanges.Exchange] = []
-        while waiting and len(skipped) < _LOOK_AHEAD:
+        while waiting:
             first = waiting.popleft()
-            if not first.resume(now):
-                skipped.append(first)
+            if first.suits(free) and first.resume(now):
+                continue
+            skipped.append(first)
+            if not first.attempts:
+                break  # it would go anywhere; one that was tried before may want another member
         waiting.extendleft(reversed(skipped))
 
     def _pool(self, who: upstreams.Identity) -> snapshot.Pool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import socket
+from collections.abc import AsyncIterator
 
 import pytest
 import scripted
@@ -658,6 +660,106 @@ def test_the_limit_holds_while_members_fail() -> None:
                 assert max(stand.plane.in_flight().values()) == 1
                 play.turns.release()
                 assert (await client.response())[0] == 200
+
+    scripted.run(scenario())
+
+
+class Moody(Held):
+    """Answers at once, but for /held, which is answered when told. `mortal`: not what is /fatal."""
+
+    def __init__(self, *, mortal: bool = False) -> None:
+        super().__init__()
+        self.mortal = mortal
+
+    async def __call__(self, peer: scripted.Peer) -> None:
+        while head := await peer.head():
+            path = head.split(b" ")[1]
+            if self.mortal and path == b"/fatal":
+                return
+            if path == b"/held":
+                await self.turns.acquire()
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(path), path))
+
+
+@contextlib.asynccontextmanager
+async def retries_that_wait(
+    count: int,
+) -> AsyncIterator[tuple[scripted.Stand, Moody, Moody, list[scripted.Peer]]]:
+    """web-0 is idle, web-1 at its limit, and requests that failed on web-0 wait for web-1.
+
+    With the plays of both, and the clients: of the one that web-1 works for, and those that wait.
+    """
+    plays = Moody(mortal=True), Moody()
+    rules = {
+        "limits": {"perMember": 1, "queue": count + 2, "queueSeconds": 20},
+        "outlier": {"consecutiveFailures": 0},
+    }
+    async with scripted.stand(*plays, rules=rules) as stand:
+        first = await stand.connect()
+        first.send(scripted.get("/held", key=stand.key_of("web-1")))
+        await scripted.eventually(lambda: took(stand, 1))
+        clients = [first]
+        for number in range(1, count + 1):
+            clients.append(await stand.connect())
+            clients[-1].send(scripted.get("/fatal", key=stand.key_of("web-0")))
+            await scripted.eventually(functools.partial(waits, stand, number))
+        yield stand, *plays, clients
+
+
+def waits(stand: scripted.Stand, count: int) -> bool:
+    return len(stand.plane.load.waiting) == count
+
+
+def test_an_idle_member_serves_although_a_retry_waits_for_another() -> None:
+    async def scenario() -> None:
+        async with retries_that_wait(1) as (stand, _, busy, clients):
+            key = stand.key_of("web-0")
+            for _ in range(3):
+                assert (await stand.get("/new", key=key))[0] == 200
+            busy.turns.release()
+            for client, path in zip(clients, (b"/held", b"/fatal"), strict=True):
+                assert (await client.response())[2] == path
+            assert b"/new" not in stand.upstreams["web-1"].received
+
+    scripted.run(scenario())
+
+
+def test_any_number_of_retries_holds_up_none_that_the_free_member_may_serve() -> None:
+    async def scenario() -> None:
+        async with retries_that_wait(9) as (stand, free, busy, clients):
+            key = stand.key_of("web-0")
+            last = await stand.connect()
+            last.send(scripted.get("/held", key=key))
+            await scripted.eventually(lambda: took(stand, 11))
+            behind = await stand.connect()
+            behind.send(scripted.get("/new", key=key))
+            await scripted.eventually(lambda: waits(stand, 10))
+            free.turns.release()
+            assert (await last.response())[0] == 200
+            assert (await behind.response())[2] == b"/new"
+            busy.turns.release()
+            for client in clients:
+                assert (await client.response())[0] == 200
+
+    scripted.run(scenario())
+
+
+def test_nobody_overtakes_a_retry_that_waits_for_the_same_member() -> None:
+    async def scenario() -> None:
+        async with retries_that_wait(1) as (stand, free, busy, clients):
+            held = await stand.connect()
+            held.send(scripted.get("/held", key=stand.key_of("web-0")))
+            await scripted.eventually(lambda: took(stand, 3))
+            newer = await stand.connect()
+            newer.send(scripted.get("/new", key=stand.key_of("web-1")))
+            await scripted.eventually(lambda: waits(stand, 2))
+            busy.turns.release()
+            assert (await clients[1].response())[0] == 200
+            assert (await newer.response())[0] == 200
+            received = stand.upstreams["web-1"].received
+            assert received.index(b" /fatal ") < received.index(b" /new ")
+            free.turns.release()
+            assert (await held.response())[0] == 200
 
     scripted.run(scenario())
 
