@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import ipaddress
 import signal
 import socket
 import ssl
+import time
 
 import balancer_process as balancers
 import pytest
@@ -17,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from ringmaster_balancer import supervisor, tls
+from ringmaster_balancer.dataplane import client as clients
 from ringmaster_balancer.dataplane import proxy
 
 
@@ -214,13 +217,74 @@ def test_a_drain_answers_whoever_waits_in_a_queue_that_ends_with_it(tmp_path):
     planned(tmp_path, scripted.answering(), scenario)
 
 
-def planned(folder, play, scenario):
+def test_a_drain_serves_whose_handshake_it_finds_and_says_that_it_closes(tmp_path):
+    async def scenario(stand, client):
+        slow = [socket.create_connection(("127.0.0.1", stand.port)) for _ in range(2)]
+        await scripted.eventually(lambda: stand.plane.stats()["connections"] == 3)
+        await client.close()
+        draining = asyncio.create_task(stand.plane.drain(5.0))
+        await asyncio.sleep(0.2)
+        assert not draining.done()
+        for sock in slow:
+            streams = await asyncio.open_connection(sock=sock, ssl=anyone(), server_hostname="x")
+            late = scripted.Peer(*streams)
+            late.send(scripted.get())
+            status, fields, _ = await late.response()
+            assert (status, fields["connection"]) == (200, "close")
+            await late.close()
+        await draining
+
+    planned(tmp_path, scripted.answering(), scenario)
+
+
+def test_a_handshake_that_does_not_come_holds_up_a_drain_no_longer_than_an_idle_client(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(clients, "PARTING", 0.3)
+
+    async def scenario(stand, client):
+        silent = await stand.connect()
+        await scripted.eventually(lambda: stand.plane.stats()["connections"] == 2)
+        await client.close()
+        ending = socket.create_server(("127.0.0.1", 0))
+        queued = await stand.connect(ending.getsockname()[1])
+        began = time.monotonic()
+        await stand.plane.drain(tls.HANDSHAKE_SECONDS, ending=[ending])
+        assert 0.3 <= time.monotonic() - began < 5
+        for peer in (silent, queued):
+            with contextlib.suppress(ConnectionError):
+                assert await peer.rest() == b""
+
+    planned(tmp_path, scripted.answering(), scenario)
+
+
+def test_connections_beyond_the_limit_are_closed_before_their_handshake(tmp_path):
+    async def scenario(stand, client):
+        silent = [await stand.connect() for _ in range(12)]
+        await scripted.eventually(lambda: stand.plane.accepted == 13)
+        assert stand.plane.stats()["connections"] == 4
+        for peer in silent[3:]:
+            with contextlib.suppress(ConnectionError):
+                assert await peer.rest() == b""
+        client.send(scripted.get())
+        assert (await client.response())[0] == 200
+        for peer in silent[:3]:
+            peer.reset()
+        await scripted.eventually(lambda: stand.plane.stats()["connections"] == 1)
+        another = await stand.connect(ssl=anyone())
+        another.send(scripted.get())
+        assert (await another.response())[0] == 200
+
+    planned(tmp_path, scripted.answering(), scenario, limits={"maxConnections": 3})
+
+
+def planned(folder, play, scenario, **rules):
     """A data plane with TLS before one upstream, and a client connected to it."""
     write_pair(folder)
 
     async def run():
         settings = proxy.Settings(tls=tls.Certificate(*files(folder)).context)
-        async with scripted.stand(play, settings=settings) as stand:
+        async with scripted.stand(play, settings=settings, rules=rules) as stand:
             await scenario(stand, await stand.connect(ssl=anyone()))
 
     scripted.run(run())

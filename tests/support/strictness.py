@@ -74,6 +74,7 @@ REFUSED = [
     Case("9112 §3.2.2", f"GET http:///a HTTP/1.1\r\n{H}\r\n"),
     Case("9110 §4.2.4: userinfo", f"GET http://u@h/a HTTP/1.1\r\n{H}\r\n"),
     Case("9110 §4.2", f"GET http://h:port/a HTTP/1.1\r\n{H}\r\n"),
+    Case("9110 §4.2.1: no host", f"GET http://:80/ HTTP/1.1\r\n{H}\r\n"),
     Case("9112 §3.2.2", f"GET ftp://h/a HTTP/1.1\r\n{H}\r\n"),
     Case("9112 §3.2: a missing Host stays missing", "GET http://h/a HTTP/1.1\r\nA: b\r\n\r\n"),
     Case("9112 §3.2", f"GET /\x80 HTTP/1.1\r\n{H}\r\n"),
@@ -97,6 +98,8 @@ REFUSED = [
     Case("9112 §3.2", "GET / HTTP/1.1\r\nHost: a:port\r\n\r\n"),
     Case("9112 §3.2", "GET / HTTP/1.1\r\nHost: a\\b\r\n\r\n"),
     Case("9112 §3.2", "GET / HTTP/1.1\r\nHost: \xe4\r\n\r\n"),
+    Case("9110 §4.2.1: a port of no host", "GET / HTTP/1.1\r\nHost: :80\r\n\r\n"),
+    Case("9110 §4.2.1: a port of no host", "GET / HTTP/1.1\r\nHost: :\r\n\r\n"),
     # fields
     _field("9112 §5.1: a space before the colon", "A : b"),
     _field("9112 §5.1: a tab before the colon", "A\t: b"),
@@ -188,6 +191,10 @@ REFUSED = [
     Case("9110 §7.8", f"{_POST}Connection: upgrade\r\nUpgrade: websocket\r\n{_TE}\r\n0\r\n\r\n"),
     Case("9110 §10.1.1", f"{_POST}Expect: a-miracle\r\nContent-Length: 1\r\n\r\n", (417,)),
     Case("9110 §7.6.2", f"OPTIONS / HTTP/1.1\r\n{H}Max-Forwards: -1\r\n\r\n"),
+    Case(
+        "9110 §7.6.2: one number",
+        f"OPTIONS / HTTP/1.1\r\n{H}Max-Forwards: 0\r\nMax-Forwards: 5\r\n\r\n",
+    ),
     # sizes
     Case("9110 §15.5.15", f"GET /{'a' * 9000} HTTP/1.1\r\n{H}\r\n", (414,)),
     Case("9110 §15.5.15", "GET /" + "a" * 9000, (400, 414)),  # with what follows, two in a line

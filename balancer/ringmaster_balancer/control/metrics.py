@@ -62,7 +62,7 @@ _COUNTERS = {
 }
 # The same for each member.
 _MEMBER_COUNTERS = {
-    "failures": ("failures", "Connects and waits for a response that failed."),
+    "failures": ("failures", "Connects, waits for a response, and responses that failed."),
     "retries": ("retries", "Requests that came here after another member or connection failed."),
     "connects": ("connects", "Connections that were opened to the member."),
     "bytesIn": ("response_bytes", "Bytes of responses received from the member."),

@@ -23,7 +23,6 @@ LAB_PATHS = frozenset({b"/rep", b"/add", b"/rm"})
 _SAFE = frozenset({b"GET", b"HEAD"})
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 _GRACE = 10.0  # s in which a body may come as slowly as it likes
-_CROWD = 10  # a tenth of the connections that are allowed may wait for their 503 besides
 PARTING = 2.0  # s; clients that are busy send their next request well within it
 _LINGER = 2.0  # s; 9112 §9.6: read on after the last response, or a reset destroys it
 
@@ -102,9 +101,12 @@ class Client(asyncio.Protocol):
         self.wire_peer = self.peer.encode()
         plane = self.plane
         plane.clients.add(self)
-        plane.accepted += 1
+        if self in plane.arriving:  # counted then
+            plane.arriving.remove(self)
+        else:
+            plane.accepted += 1
         limit = plane.rules.max_connections
-        if limit and len(plane.clients) > limit + limit // _CROWD + 1:
+        if plane.crowded(len(plane.clients)):
             self.lingering = True  # an answer would cost a descriptor for as long as it lingers
             self.transport.abort()
         elif limit and len(plane.clients) > limit:
@@ -113,7 +115,10 @@ class Client(asyncio.Protocol):
             plane.outbox.write(self.transport, responses.dated(wire, plane.date))
             self._linger()
         else:
-            self.deadline = _monotonic() + plane.rules.head_seconds
+            now = _monotonic()
+            self.deadline = now + plane.rules.head_seconds
+            if plane.draining:
+                self.end(by=now + PARTING)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """asyncio: it has ended, however."""
@@ -552,9 +557,12 @@ class Client(asyncio.Protocol):
         ahead = self.pending[self.at :]
         self.pending = b""
         self.at = 0
+        self.release()  # before the write, which may be too much and hold it again
         if ahead:
             self.plane.outbox.write(upstream.transport, ahead)
-        self.release()
+        if self.eof:  # it had said all before
+            self.plane.outbox.push()
+            upstream.transport.write_eof()
 
     def refuse(self, status: int, message: str, *, head: bytes = b"") -> None:
         """Answer what is no request, and close: what follows can not be trusted."""

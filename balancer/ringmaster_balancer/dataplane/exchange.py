@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from ringmaster_balancer.dataplane import http1, responses, selection, upstreams
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ringmaster_balancer.dataplane import client as clients
     from ringmaster_balancer.dataplane import snapshot, upstream
 
@@ -125,11 +127,18 @@ class Exchange:
         assert snap is not None
         if self.walk is None:
             self.walk = selection.Walk(snap, self.slot, tried=self.pool)
-        if self.client.plane.load.waiting and not self.waiting:
-            return self._wait(now)  # behind those that wait already
+        plane = self.client.plane
+        waiting = plane.load.waiting
+        if waiting and not self.waiting:
+            plane.serve_waiting()  # they were here before
+            if waiting and not (self.attempts or waiting[0].attempts):
+                return self._wait(now)  # the first of them would go anywhere as well
         pool = self.walk.next(now)
         if pool is not None:
-            pool.retries += self.attempts > 0
+            if self.attempts:
+                if not self._affordable():
+                    return False
+                pool.retries += 1
             self.ask(pool, now)
         elif self.walk.limited:
             return self._wait(now)
@@ -156,6 +165,12 @@ class Exchange:
         if not self.body_done:
             self.client.hold()
         return True
+
+    def suits(self, free: Sequence[snapshot.Pool]) -> bool:
+        """Whether a place with one of these may be for this request."""
+        if self.walk is None or self.snapshot is not self.client.plane.snapshot:
+            return True
+        return self.walk.may_ask(free)
 
     def resume(self, now: float) -> bool:
         """There may be a place: whether the request waits no more."""
@@ -199,6 +214,8 @@ class Exchange:
         self.asked = now
         upstream.exchange = self
         client = self.client
+        if client.held:
+            client.release()  # before the write, which may be too much and hold it again
         wire = self.head
         if self.kept:
             wire += b"".join(self.kept)
@@ -211,8 +228,6 @@ class Exchange:
             client.deadline = now + rules.response_seconds
         else:
             client.deadline = now + rules.body_seconds
-        if client.held:
-            client.release()
 
     def send(self, wire: bytes, *, last: bool) -> None:
         """A piece of the request's body, framed for the wire."""
@@ -226,10 +241,10 @@ class Exchange:
             self.client.plane.outbox.write(self.upstream.transport, wire)
             self.upstream.pool.bytes_out += len(wire)
             rules = self.rules
-            if not self.begun:
-                self.client.deadline = _monotonic() + (
-                    rules.response_seconds if last else rules.body_seconds
-                )
+            flows = self.begun or not last  # a body, one way or the other
+            self.client.deadline = _monotonic() + (
+                rules.body_seconds if flows else rules.response_seconds
+            )
 
     # -- what comes back
 
@@ -354,35 +369,35 @@ class Exchange:
         if self.begun:
             self.client.plane.failed(pool, "closed in the middle of a response")
             self._cut()
-        elif upstream.used and self._renewable(upstream, pool):
-            # It may have been closing while idle, which says nothing of the member.
+            return
+        reason = "reset" if error else "closed before its response"
+        if not (upstream.used and self._renewable(pool)):
+            self.failed(pool, reason)
+        elif self.started - upstream.idle_since > upstreams.FRESH or self._affordable():
+            # It may have been closing while idle, which says nothing of the member. One that had
+            # been in use until now hardly was: that costs a retry, or a member that breaks every
+            # connection would be asked twice by everybody.
             self.renewed = True
             self.client.plane.renewals += 1
             self.ask(pool, _monotonic(), fresh=True)
         else:
-            self.failed(pool, "reset" if error else "closed before its response")
+            self.failed(pool, reason, again=False)
 
-    def _renewable(self, upstream: upstream.Upstream, pool: snapshot.Pool) -> bool:
-        """Whether to ask the same member on a fresh connection.
-
-        One that had been in use until now was hardly closed for being idle: that costs a retry, or
-        a member that breaks every connection would be asked twice by everybody.
-        """
-        if not (self.replayable and self.kept is not None and pool.open) or self.renewed:
-            return False
-        idle = self.started - upstream.idle_since
-        return idle > upstreams.FRESH or self._affordable()
+    def _renewable(self, pool: snapshot.Pool) -> bool:
+        """Whether the same member may be asked on a fresh connection."""
+        return self.replayable and self.kept is not None and pool.open and not self.renewed
 
     def connect_failed(self, pool: snapshot.Pool, reason: str) -> None:
         """No connection to the member: nothing of the request was sent."""
         pool.leave()
         self.failed(pool, reason)
 
-    def failed(self, pool: snapshot.Pool, reason: str, *, timeout: bool = False) -> None:
+    def failed(
+        self, pool: snapshot.Pool, reason: str, *, timeout: bool = False, again: bool = True
+    ) -> None:
         """Try the next candidate if that is allowed, else answer."""
-        client = self.client
-        client.plane.failed(pool, reason)
-        if self._again():
+        self.client.plane.failed(pool, reason)
+        if again and self._again():
             return
         if timeout:
             self.respond(504, "The server did not answer in time")
@@ -390,11 +405,14 @@ class Exchange:
             self.respond(502, "The server failed, and so did those after it")
 
     def _again(self) -> bool:
-        if not self._repeatable() or not self._affordable():
+        if not self._repeatable():
             return False
         self.attempts += 1
         self.renewed = False
-        return self._ask_next(_monotonic())
+        if self._ask_next(_monotonic()):
+            return True
+        self.attempts -= 1  # there was nobody, or no budget
+        return False
 
     def _repeatable(self) -> bool:
         """Whether another member may be asked, as far as it depends on this request."""
@@ -433,8 +451,9 @@ class Exchange:
             self.respond(503, "Every server has enough to do")
         elif self.tunnel or self.begun:
             self._drop_upstream(close=True)
-            if self.begun and not self.tunnel and not self.client.choked and pool is not None:
-                self.client.plane.failed(pool, "stalled in the middle of a response")
+            # While its own body is incomplete it may be the client that the server waits for.
+            if self.body_done and not self.tunnel and not self.client.choked and pool is not None:
+                self.client.plane.doubt(pool, "quiet in the middle of a response")
             self._cut()
         elif upstream is None or pool is None or overdue:
             self._drop_upstream(close=True)
@@ -492,7 +511,7 @@ class Exchange:
 
     def _stop_waiting(self) -> None:
         self.waiting = False
-        self.client.plane.load.waiting.remove(self)
+        self.client.plane.load.left(self)
 
     def _drop_upstream(self, *, close: bool) -> None:
         upstream = self.upstream

@@ -74,8 +74,8 @@ RESPONSE_FIELDS: Final = HOP_BY_HOP | {b"content-length", b"transfer-encoding", 
 NO_BODY: Final = frozenset({204, 304})  # 9110 §6.4.1; 1xx and HEAD besides
 
 VIA: Final = (b"1.0 ringmaster", b"1.1 ringmaster")  # 9110 §7.6.3: by what was received
-_HOST: Final = re.compile(  # 9112 §3.2, 9110 §4.2: uri-host [ ":" port ], never userinfo
-    rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]*)(?::[0-9]{0,5})?"
+_HOST: Final = re.compile(  # 9112 §3.2, 9110 §4.2: uri-host [ ":" port ] or nothing, never userinfo
+    rb"(?:(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?)?"
 )
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # 9110 §5.6.2
@@ -245,6 +245,8 @@ def _max_forwards(request: Request, value: bytes, line: int) -> None:
     digits = value.strip(b" \t")
     if not digits.isdigit() or len(digits) > _MAX_DIGITS:
         raise Refused(400, "Max-Forwards is no number")
+    if request.extra:  # nothing else has added to it by now
+        raise Refused(400, "More than one Max-Forwards")
     hops = int(digits)
     request.final = hops == 0
     request.skip(line)
@@ -266,7 +268,7 @@ _RULES: Final[Mapping[bytes, Rule]] = {
 
 
 def host_is_valid(value: bytes) -> bool:
-    """Whether it is `uri-host [":" port]`; remembered, since a client asks for few hosts."""
+    """Whether it is `uri-host [":" port]` or empty; remembered, since clients ask for few."""
     return _is_host(value) if len(value) <= _REMEMBERED else _is_host.__wrapped__(value)
 
 

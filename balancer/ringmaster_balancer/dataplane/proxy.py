@@ -19,6 +19,7 @@ import structlog
 from ringmaster_balancer import members, sockets, tls
 from ringmaster_balancer.dataplane import (
     accesslog,
+    doors,
     heads,
     http1,
     outbox,
@@ -44,7 +45,7 @@ SWEEP = 0.25  # s
 _TICKS = 4  # sweeps in a second
 _LAB_SECONDS = 65.0  # `/add` waits for its servers for up to 60 s
 _POLL = 0.02  # s
-_LOOK_AHEAD = 4  # requests that were at the free member already, and wait for another one
+_CROWD = 10  # a tenth of the connections that are allowed may wait for their 503 besides
 _BACKLOG = 4096  # connections; the kernel caps it at net.core.somaxconn
 
 
@@ -68,7 +69,7 @@ class Settings:
 class DataPlane:
     """All of it is called from its event loop's thread.
 
-    `on_failure(replica, reason)` is called for every failure that speaks against a replica,
+    `on_failure(replica, reason)` is called for whatever may speak against a replica,
     `on_ejected(replica)` and `on_recovered(replica)` when passive health passes it over and not,
     `on_panic(begins)` when too many are out, and no more.
     """
@@ -89,6 +90,7 @@ class DataPlane:
         self._on_recovered = on_recovered
         self._on_panic = on_panic
         self.clients: set[clients.Client] = set()
+        self.arriving: set[clients.Client] = set()  # accepted, and not yet there: in a handshake
         self.snapshot: snapshot.Snapshot | None = None
         self.rules = snapshot.DEFAULT_RULES
         self.pools: dict[upstreams.Identity, snapshot.Pool] = {}
@@ -110,7 +112,7 @@ class DataPlane:
         if self.settings.lab_socket is not None:
             who = upstreams.Identity("", "", self.settings.lab_socket)
             self.lab = upstreams.Pool(who, host="", port=0, unix=self.settings.lab_socket)
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | doors.Door] = []
         self._waiting: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
@@ -238,17 +240,28 @@ class DataPlane:
         """There may be a place for a request that waits for one: see to it in the next turn."""
         if not self._serving:
             self._serving = True
-            asyncio.get_running_loop().call_soon(self._serve_waiting)
+            asyncio.get_running_loop().call_soon(self.serve_waiting)
 
-    def _serve_waiting(self) -> None:
+    def serve_waiting(self) -> None:
+        """Give the places that came free to those that wait, who came first to the first.
+
+        Afterwards nobody waits who could be served: a newcomer may take what is left.
+        """
+        if not self._serving:
+            return
         self._serving = False
         waiting = self.load.waiting
+        limit = self.rules.per_member
+        free = [pool for pool in self.pools.values() if not limit or pool.inflight < limit]
         now = time.monotonic()
         skipped: list[exchanges.Exchange] = []
-        while waiting and len(skipped) < _LOOK_AHEAD:
+        while waiting:
             first = waiting.popleft()
-            if not first.resume(now):
-                skipped.append(first)
+            if first.suits(free) and first.resume(now):
+                continue
+            skipped.append(first)
+            if not first.attempts:
+                break  # it would go anywhere; one that was tried before may want another member
         waiting.extendleft(reversed(skipped))
 
     def _pool(self, who: upstreams.Identity) -> snapshot.Pool:
@@ -312,6 +325,10 @@ class DataPlane:
                 self._assess()
                 if self._on_ejected is not None:
                     self._on_ejected(pool.identity.replica)
+        self.doubt(pool, reason)
+
+    def doubt(self, pool: snapshot.Pool, reason: str) -> None:
+        """Have it probed. On its own it is no failure: a stream of events may just be quiet."""
         if self._on_failure is not None and pool.identity.replica:
             self._on_failure(pool.identity.replica, reason)
 
@@ -372,23 +389,38 @@ class DataPlane:
             await self._accept(sock)
 
     async def _accept(self, sock: socket.socket) -> None:
+        if self.settings.tls is not None:
+            self._servers.append(doors.Door(sock, self._arrive))
+            return
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
-            lambda: clients.Client(self), sock=sock.dup(), backlog=_BACKLOG, **self._security()
+            lambda: clients.Client(self), sock=sock.dup(), backlog=_BACKLOG
         )
         self._servers.append(server)
 
-    async def _take(self, accepted: socket.socket, *, by: float) -> None:
-        """Serve a connection that had waited in a queue while the drain began."""
+    def _arrive(self, accepted: socket.socket) -> None:
+        """A connection was accepted, and counts, though a handshake may have to come first."""
+        self.accepted += 1
+        if self.crowded(len(self.clients) + len(self.arriving) + 1):
+            accepted.close()
+            return
         client = clients.Client(self)
-        client.ending = True
+        self.arriving.add(client)
+        self._spawn(self._greet(client, accepted))
+
+    async def _greet(self, client: clients.Client, accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(lambda: client, accepted, **self._security())
         except (OSError, TimeoutError):  # it left, or spoke no TLS
             accepted.close()
-        else:
-            client.end(by=by)
+        finally:
+            self.arriving.discard(client)
+
+    def crowded(self, count: int) -> bool:
+        """Whether so many connections are too many even for a 503."""
+        limit = self.rules.max_connections
+        return bool(limit) and count > limit + limit // _CROWD + 1
 
     def _security(self) -> dict[str, Any]:
         if self.settings.tls is None:
@@ -457,24 +489,27 @@ class DataPlane:
         now = time.monotonic()
         until = now + seconds
         by = min(until, now + clients.PARTING)
-        taken = []
         for sock in ending:
             self._start()
-            taken += [self._spawn(self._take(late, by=by)) for late in sockets.queued(sock)]
+            for late in sockets.queued(sock):
+                self._arrive(late)
             sock.close()
         for client in list(self.clients):
             client.end(by=by)
-        if taken:
-            await asyncio.wait(taken, timeout=seconds)
-        while self.busy() and time.monotonic() < until:  # noqa: ASYNC110 - no event on that path
+        while self.busy(by) and time.monotonic() < until:  # noqa: ASYNC110 - no event on that path
             await asyncio.sleep(_POLL)
         for client in list(self.clients):
             self.outbox.push()
             client.transport.abort()
         await self._close()
 
-    def busy(self) -> bool:
-        """Whether a client sends a request, waits for a response, or has not got all of it."""
+    def busy(self, by: float) -> bool:
+        """Whether a client sends a request, waits for a response, or has not got all of it.
+
+        Until `by` also whether one has yet to come out of its handshake.
+        """
+        if self.arriving and time.monotonic() < by:
+            return True
         return any(
             not client.lingering or client.transport.get_write_buffer_size()
             for client in self.clients
@@ -532,7 +567,7 @@ class DataPlane:
         every = [self.buckets, *(pool.buckets for pool in pools)]
         return {
             "worker": self.settings.worker,
-            "connections": len(self.clients),
+            "connections": len(self.clients) + len(self.arriving),
             "accepted": self.accepted,
             "aborted": self.aborted,
             "cut": self.cuts,

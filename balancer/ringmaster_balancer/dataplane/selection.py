@@ -7,6 +7,8 @@ Who calls: `exchange`, for whatever is not plain.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ringmaster_balancer.dataplane import snapshot
 
 
@@ -26,6 +28,10 @@ class Walk:
         self._order = snap.table.more(slot)
         self._tried = [tried]
         self.limited = False
+
+    def may_ask(self, pools: Sequence[snapshot.Pool]) -> bool:
+        """Whether one of them has not been asked."""
+        return any(pool not in self._tried for pool in pools)
 
     def next(self, now: float) -> snapshot.Pool | None:
         """The next one to ask; `now` is for those that are warming up."""

@@ -156,11 +156,12 @@ class Upstream(asyncio.Protocol):
             self.pending = b""
         while True:
             end = data.find(b"\r\n\r\n") + 4
-            if end < 4:  # noqa: PLR2004 - not found
-                if len(data) > exchange.rules.head_bytes:
-                    exchange.broken("its response's head is too large")
-                else:
-                    self.pending = data
+            whole = end >= 4  # noqa: PLR2004 - found
+            if (end if whole else len(data)) > exchange.rules.head_bytes:
+                exchange.broken("its response's head is too large")
+                return
+            if not whole:
+                self.pending = data
                 return
             head = data[:end]
             try:

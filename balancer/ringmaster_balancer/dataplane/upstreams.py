@@ -58,6 +58,12 @@ class Load:
         self.waiting: deque[Any] = deque()
         self.freed = freed
 
+    def left(self, request: Any) -> None:
+        """It waits no more; whoever stood behind it may be first now."""
+        self.waiting.remove(request)
+        if self.waiting and self.freed is not None:
+            self.freed()
+
 
 class Pool(Generic[C]):
     """One member: who it is, whether it may be asked, its connections and its counts.

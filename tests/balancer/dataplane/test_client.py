@@ -403,6 +403,48 @@ def test_an_early_response_ends_the_connection_after_it() -> None:
     scripted.run(scenario())
 
 
+def test_a_body_that_flows_is_in_time_although_the_response_has_begun() -> None:
+    """The time between two pieces of a body counts either way, the end of the upload included."""
+
+    async def scenario() -> None:
+        async def early(peer: scripted.Peer) -> None:
+            await peer.head()
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+            await peer.until(b"0\r\n\r\n")
+            await asyncio.sleep(0.4)
+            peer.send(b"ok")
+
+        async with scripted.stand(early, rules={"timeouts": {"bodySeconds": 0.6}}) as stand:
+            client = await stand.connect()
+            client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for _ in range(8):
+                client.send(b"1\r\nx\r\n")
+                await asyncio.sleep(0.2)
+            client.send(b"0\r\n\r\n")
+            assert (await client.response())[2] == b"ok"
+            assert stand.failures == []
+
+    scripted.run(scenario())
+
+
+def test_a_client_that_stalls_in_its_body_is_not_the_members_fault() -> None:
+    async def early(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        await peer.rest()
+
+    async def scenario() -> None:
+        async with scripted.stand(early, rules={"timeouts": {"bodySeconds": 0.2}}) as stand:
+            client = await stand.connect()
+            client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc")
+            with pytest.raises(ConnectionError):
+                await client.response()
+            assert stand.plane.cuts == 1
+            assert stand.failures == []
+
+    scripted.run(scenario())
+
+
 @pytest.mark.parametrize(
     ("framing", "then"),
     [

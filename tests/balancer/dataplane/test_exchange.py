@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import socket
+from collections.abc import AsyncIterator
 
 import pytest
 import scripted
@@ -368,6 +370,44 @@ def test_retries_end_with_their_budget() -> None:
     scripted.run(scenario())
 
 
+def test_the_budget_is_spent_on_what_is_tried_again_and_on_nothing_else() -> None:
+    async def scenario() -> None:
+        rules = {
+            "retries": {"attempts": 3, "budgetPercent": 0, "budgetMinimum": 1},  # ten in 10 s
+            "outlier": {"consecutiveFailures": 0},
+        }
+        async with scripted.stand(close_at_once, close_at_once, rules=rules) as stand:
+            for _ in range(10):
+                assert (await stand.get())[0] == 502
+            asked = [upstream.requests for upstream in stand.upstreams.values()]
+            assert asked == [10, 10]  # there was nobody else to try
+            stats = stand.plane.stats()
+            assert (stats["retries"], stats["refusedRetries"]) == (10, 0)
+            assert (await stand.get())[0] == 502
+            stats = stand.plane.stats()
+            assert (stats["retries"], stats["refusedRetries"]) == (10, 1)
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_renewal_that_the_budget_refuses_is_one_refused_retry(count: int) -> None:
+    async def breaks(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(OK)
+        await peer.head()
+
+    async def scenario() -> None:
+        rules = {"retries": {"budgetPercent": 0, "budgetMinimum": 0}}
+        async with scripted.stand(*[breaks] * count, rules=rules) as stand:
+            assert (await stand.get())[0] == 200
+            assert (await stand.get())[0] == 502
+            stats = stand.plane.stats()
+            assert (stats["retries"], stats["refusedRetries"]) == (0, 1)
+
+    scripted.run(scenario())
+
+
 def test_a_member_that_keeps_failing_is_passed_over_for_a_while() -> None:
     async def scenario() -> None:
         rules = {"outlier": {"consecutiveFailures": 2, "ejectSeconds": 0.3}}
@@ -383,6 +423,30 @@ def test_a_member_that_keeps_failing_is_passed_over_for_a_while() -> None:
             await scripted.eventually(lambda: pool.open)
             assert (await stand.get())[0] == 200
             assert len(stand.failures) == 3
+
+    scripted.run(scenario())
+
+
+def test_quiet_event_streams_are_cut_and_eject_nobody() -> None:
+    """They are all quiet at once, as a rule: the first one tells no less than ten."""
+
+    async def quiet(peer: scripted.Peer) -> None:
+        while await peer.head():
+            peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ndata:\r\n")
+
+    async def scenario() -> None:
+        rules = {"timeouts": {"bodySeconds": 0.2}, "outlier": {"consecutiveFailures": 2}}
+        async with scripted.stand(quiet, quiet, rules=rules) as stand:
+            key = stand.key_of("web-0")
+            for _ in range(4):
+                client = await stand.connect()
+                client.send(scripted.get(key=key))
+                await client.until(b"data:\r\n")
+            await scripted.eventually(lambda: stand.plane.cuts == 4)
+            assert all(pool.open for pool in stand.plane.pools.values())
+            assert [one["failures"] for one in stand.plane.stats()["members"]] == [0, 0]
+            # ... but it is probed at once, should it be the member that hangs.
+            assert set(stand.failures) == {("web-0-r", "quiet in the middle of a response")}
 
     scripted.run(scenario())
 
@@ -596,6 +660,106 @@ def test_the_limit_holds_while_members_fail() -> None:
                 assert max(stand.plane.in_flight().values()) == 1
                 play.turns.release()
                 assert (await client.response())[0] == 200
+
+    scripted.run(scenario())
+
+
+class Moody(Held):
+    """Answers at once, but for /held, which is answered when told. `mortal`: not what is /fatal."""
+
+    def __init__(self, *, mortal: bool = False) -> None:
+        super().__init__()
+        self.mortal = mortal
+
+    async def __call__(self, peer: scripted.Peer) -> None:
+        while head := await peer.head():
+            path = head.split(b" ")[1]
+            if self.mortal and path == b"/fatal":
+                return
+            if path == b"/held":
+                await self.turns.acquire()
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(path), path))
+
+
+@contextlib.asynccontextmanager
+async def retries_that_wait(
+    count: int,
+) -> AsyncIterator[tuple[scripted.Stand, Moody, Moody, list[scripted.Peer]]]:
+    """web-0 is idle, web-1 at its limit, and requests that failed on web-0 wait for web-1.
+
+    With the plays of both, and the clients: of the one that web-1 works for, and those that wait.
+    """
+    plays = Moody(mortal=True), Moody()
+    rules = {
+        "limits": {"perMember": 1, "queue": count + 2, "queueSeconds": 20},
+        "outlier": {"consecutiveFailures": 0},
+    }
+    async with scripted.stand(*plays, rules=rules) as stand:
+        first = await stand.connect()
+        first.send(scripted.get("/held", key=stand.key_of("web-1")))
+        await scripted.eventually(lambda: took(stand, 1))
+        clients = [first]
+        for number in range(1, count + 1):
+            clients.append(await stand.connect())
+            clients[-1].send(scripted.get("/fatal", key=stand.key_of("web-0")))
+            await scripted.eventually(functools.partial(waits, stand, number))
+        yield stand, *plays, clients
+
+
+def waits(stand: scripted.Stand, count: int) -> bool:
+    return len(stand.plane.load.waiting) == count
+
+
+def test_an_idle_member_serves_although_a_retry_waits_for_another() -> None:
+    async def scenario() -> None:
+        async with retries_that_wait(1) as (stand, _, busy, clients):
+            key = stand.key_of("web-0")
+            for _ in range(3):
+                assert (await stand.get("/new", key=key))[0] == 200
+            busy.turns.release()
+            for client, path in zip(clients, (b"/held", b"/fatal"), strict=True):
+                assert (await client.response())[2] == path
+            assert b"/new" not in stand.upstreams["web-1"].received
+
+    scripted.run(scenario())
+
+
+def test_any_number_of_retries_holds_up_none_that_the_free_member_may_serve() -> None:
+    async def scenario() -> None:
+        async with retries_that_wait(9) as (stand, free, busy, clients):
+            key = stand.key_of("web-0")
+            last = await stand.connect()
+            last.send(scripted.get("/held", key=key))
+            await scripted.eventually(lambda: took(stand, 11))
+            behind = await stand.connect()
+            behind.send(scripted.get("/new", key=key))
+            await scripted.eventually(lambda: waits(stand, 10))
+            free.turns.release()
+            assert (await last.response())[0] == 200
+            assert (await behind.response())[2] == b"/new"
+            busy.turns.release()
+            for client in clients:
+                assert (await client.response())[0] == 200
+
+    scripted.run(scenario())
+
+
+def test_nobody_overtakes_a_retry_that_waits_for_the_same_member() -> None:
+    async def scenario() -> None:
+        async with retries_that_wait(1) as (stand, free, busy, clients):
+            held = await stand.connect()
+            held.send(scripted.get("/held", key=stand.key_of("web-0")))
+            await scripted.eventually(lambda: took(stand, 3))
+            newer = await stand.connect()
+            newer.send(scripted.get("/new", key=stand.key_of("web-1")))
+            await scripted.eventually(lambda: waits(stand, 2))
+            busy.turns.release()
+            assert (await clients[1].response())[0] == 200
+            assert (await newer.response())[0] == 200
+            received = stand.upstreams["web-1"].received
+            assert received.index(b" /fatal ") < received.index(b" /new ")
+            free.turns.release()
+            assert (await held.response())[0] == 200
 
     scripted.run(scenario())
 

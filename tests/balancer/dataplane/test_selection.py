@@ -57,6 +57,15 @@ def test_a_walk_asks_who_may_be_asked_and_then_who_is_in_doubt() -> None:
     assert [walk.next(0.0) for _ in range(3)] == [order[3], order[1], None]
 
 
+def test_only_a_place_with_somebody_new_is_worth_another_walk() -> None:
+    snap, order = world()
+    walk = selection.Walk(snap, 7, tried=order[0])
+    walk.next(0.0)
+    assert not walk.may_ask(order[:2])
+    assert walk.may_ask(order[:3])
+    assert not walk.may_ask([])
+
+
 def test_a_limit_is_hard_and_who_is_in_doubt_does_not_take_what_the_others_cannot() -> None:
     snap, order = world(proxy={"limits": {"perMember": 5}})
     order[1].healthy = False

@@ -271,6 +271,7 @@ BAD = [
     "HTTP/1.1 200 OK\r\nConnection: content-length\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 200 OK\r\n" + "A: b\r\n" * 9000 + "\r\n",
     "HTTP/1.1 200 OK\r\nA: " + "b" * 70_000,
+    "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: " + "b" * 40_000 + "\r\n\r\n",  # in one read
 ]
 
 
@@ -616,6 +617,66 @@ def test_a_slow_server_holds_up_the_client_and_no_memory() -> None:
     scripted.run(scenario())
 
 
+def small() -> socket.socket:
+    """A listening socket whose connections hold next to nothing that is not read."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
+    return sock
+
+
+@pytest.mark.parametrize("kind", ["body", "tunnel"])
+def test_a_server_that_takes_only_part_of_the_first_piece_holds_up_the_client(kind: str) -> None:
+    """What came while it was connected to, or before it switched, is sent in one large write."""
+    switch = "Connection: upgrade\r\nUpgrade: websocket\r\n"
+    first = 260_000
+
+    async def scenario() -> None:
+        go = asyncio.Event()
+
+        async def unread(peer: scripted.Peer) -> None:
+            if kind == "tunnel":
+                await peer.head()
+                peer.send(f"HTTP/1.1 101 Switching Protocols\r\n{switch}\r\n".encode())
+            peer.writer.transport.pause_reading()
+            await go.wait()
+
+        async with scripted.stand(unread) as stand:
+            upstream = stand.upstreams["web-0"]
+            server = await asyncio.start_server(upstream._serve, sock=small())
+            port = server.sockets[0].getsockname()[1]
+            stand.install(addresses={"web-0": f"127.0.0.1:{port}"})
+            client = await stand.connect()
+            head = f"Content-Length: {SIZE}\r\n" if kind == "body" else switch
+            method = "POST" if kind == "body" else "GET"
+            client.send(f"{method} / HTTP/1.1\r\nHost: h\r\n{head}\r\n".encode() + bytes(first))
+
+            async def upload() -> None:
+                for _ in range(SIZE // 65_536):
+                    client.send(bytes(65_536))
+                    await client.writer.drain()
+
+            uploading = asyncio.create_task(upload())
+            (connection,) = await _one(stand)
+            await scripted.eventually(
+                lambda: connection.exchange is not None and connection.exchange.asked > 0
+            )
+            transport = connection.exchange.upstream.transport
+            await scripted.eventually(lambda: transport.get_write_buffer_size() > 65_536)
+            await asyncio.sleep(0.2)
+            held, waiting = connection.held, transport.get_write_buffer_size()
+            uploading.cancel()
+            client.reset()
+            go.set()
+            server.close()
+            assert held
+            assert waiting <= first + 65_536 + 262_144
+
+    scripted.run(scenario())
+
+
 async def _one(stand: scripted.Stand) -> list[object]:
     await scripted.eventually(lambda: len(stand.plane.clients) == 1)
     return list(stand.plane.clients)
@@ -738,6 +799,31 @@ def test_a_silent_tunnel_ends_after_its_time_and_one_in_use_does_not() -> None:
                 assert await silent.rest() == b""
             await scripted.eventually(lambda: stand.plane.in_flight() == {"web-0-r": 1})
             await heard(used, b"b")
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("ahead", [b"", b"hello"])
+def test_a_client_that_said_all_before_the_switch_has_the_server_hear_its_end(ahead: bytes) -> None:
+    async def scenario() -> None:
+        ended = asyncio.Event()
+
+        async def switches_late(peer: scripted.Peer) -> None:
+            await peer.head()
+            await ended.wait()
+            head = "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+            peer.send(head.encode())
+            peer.send(b"said " + await peer.rest())
+
+        async with scripted.stand(switches_late) as stand:
+            client = await stand.connect()
+            client.send(scripted.get(extra=["Connection: upgrade", "Upgrade: websocket"]) + ahead)
+            client.writer.write_eof()
+            await scripted.eventually(lambda: any(each.eof for each in stand.plane.clients))
+            ended.set()
+            await client.head()
+            assert await client.rest() == b"said " + ahead
+            assert stand.plane.in_flight() == {"web-0-r": 0}
 
     scripted.run(scenario())
 

@@ -90,6 +90,15 @@ def test_a_member_that_flaps_is_not_forgiven_at_its_first_success() -> None:
     assert it.readmit(7.0)
 
 
+def test_who_waits_no_more_may_have_stood_before_somebody() -> None:
+    woken: list[int] = []
+    load = upstreams.Load(lambda: woken.append(len(load.waiting)))
+    load.waiting.extend("ab")
+    load.left("a")
+    load.left("b")
+    assert woken == [1]
+
+
 def test_few_that_answer_with_errors_stay_out_and_many_serve_again() -> None:
     assert not upstreams.panic(1, 2, OUTLIER)
     assert upstreams.panic(2, 3, OUTLIER)
