@@ -16,6 +16,7 @@ from ringmaster_operator import naming
 
 Document = dict[str, Any]
 _GAP = "   "  # kubectl's
+_COUNTED = frozenset({"ReplicasNotAvailable", "NotInRing"})  # what the counts say already
 
 
 class Table:
@@ -155,7 +156,10 @@ def progress(document: Document) -> str:
     line = f"{resource_key(document)}: {status.get('readyReplicas', 0)} of {wanted} ready"
     line += f", {status.get('inRing', 0)} in the ring"
     for condition in status.get("conditions") or []:
-        if (condition.get("type"), condition.get("status")) == ("ReplicaFailure", "True"):
+        fact = (condition.get("type"), condition.get("status"))
+        if fact == ("ReplicaFailure", "True") or (
+            fact == ("Ready", "False") and condition.get("reason") not in _COUNTED
+        ):
             line += f" ({condition.get('reason')}: {condition.get('message')})"
     return line
 

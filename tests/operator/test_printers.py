@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 import yaml
 from ringmaster_operator import printers
 
@@ -67,6 +68,24 @@ def test_progress_says_what_keeps_it() -> None:
     failing = {"type": "ReplicaFailure", "status": "True", "reason": "Bad", "message": "no image"}
     line = printers.progress(document(readyReplicas=1, inRing=0, conditions=[failing]))
     assert line == "web: 1 of 3 ready, 0 in the ring (Bad: no image)"
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("NoBalancer", True),
+        ("MoveHeld", True),
+        ("NotInRing", False),
+        ("ReplicasNotAvailable", False),
+    ],
+)
+def test_progress_says_why_it_is_not_ready_where_the_counts_do_not(
+    reason: str, shown: bool
+) -> None:
+    ready = {"type": "Ready", "status": "False", "reason": reason, "message": "such and such"}
+    line = printers.progress(document(readyReplicas=3, inRing=0, conditions=[ready]))
+    why = f" ({reason}: such and such)" if shown else ""
+    assert line == f"web: 3 of 3 ready, 0 in the ring{why}"
 
 
 def test_settled_is_all_ready_in_the_ring_and_of_this_generation() -> None:
