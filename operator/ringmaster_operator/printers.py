@@ -174,11 +174,34 @@ def settled(document: Document) -> bool:
 
 
 def condition(document: Document, kind: str) -> str:
-    """A condition's status, `Unknown` if it is not there."""
+    """A condition's status, `Unknown` if it is not there or tells of an earlier generation."""
+    found = _condition(document, kind)
+    return "Unknown" if found is None or _stale(document, found) else str(found.get("status"))
+
+
+def standing(document: Document, kind: str) -> str:
+    """A condition in words, for somebody who waits for it."""
+    found = _condition(document, kind)
+    if found is None:
+        return f"{kind} is not there"
+    tail = ", of an earlier generation" if _stale(document, found) else ""
+    why = ": ".join(str(found[key]) for key in ("reason", "message") if found.get(key))
+    return f"{found.get('type')} is {found.get('status')}{tail}" + (f": {why}" if why else "")
+
+
+def _condition(document: Document, kind: str) -> Document | None:
     for each in (document.get("status") or {}).get("conditions") or []:
         if str(each.get("type")).lower() == kind.lower():
-            return str(each.get("status"))
-    return "Unknown"
+            return dict(each)
+    return None
+
+
+def _stale(document: Document, condition: Document) -> bool:
+    """As kubectl judges: by the condition's generation, else the status's, if one is told."""
+    generation = (document.get("metadata") or {}).get("generation") or 0
+    status = document.get("status") or {}
+    seen = condition.get("observedGeneration", status.get("observedGeneration", generation))
+    return int(seen) < int(generation)
 
 
 def _cell(value: Any) -> str:

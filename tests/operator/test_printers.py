@@ -102,6 +102,33 @@ def test_a_condition_that_is_not_there_is_unknown() -> None:
     assert printers.condition(found, "Available") == "Unknown"
 
 
+@pytest.mark.parametrize(
+    ("told", "status", "seen"),
+    [
+        (1, 2, "Unknown"),
+        (2, 1, "True"),
+        (None, 1, "Unknown"),
+        (None, 2, "True"),
+        (None, None, "True"),
+    ],
+)
+def test_a_condition_of_an_earlier_generation_is_unknown(told, status, seen) -> None:
+    ready = {"type": "Ready", "status": "True"} | ({"observedGeneration": told} if told else {})
+    known = {"observedGeneration": status} if status else {}
+    assert printers.condition(document(conditions=[ready], **known), "Ready") == seen
+
+
+def test_a_condition_is_told_with_its_reason() -> None:
+    ready = {"type": "Ready", "status": "False", "reason": "MoveHeld", "message": "too much"}
+    assert printers.standing(document(conditions=[ready]), "ready") == (
+        "Ready is False: MoveHeld: too much"
+    )
+    stale = {"type": "Ready", "status": "True", "observedGeneration": 1}
+    found = document(conditions=[stale])
+    assert printers.standing(found, "Ready") == "Ready is True, of an earlier generation"
+    assert printers.standing(found, "Love") == "Love is not there"
+
+
 def test_a_description_of_almost_nothing_says_none() -> None:
     text = printers.describe({"metadata": {"name": "web"}}, replicas=[], events=[])
     assert "Conditions:           <none>" in text
