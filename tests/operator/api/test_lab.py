@@ -58,6 +58,8 @@ def test_n_must_be_a_positive_integer_in_reach(n: Any, more: bool) -> None:
         b"n=3",
         b"[]",
         b"{}",
+        b'{"n": NaN}',
+        b'{"n": 1e999}',
         b"3",
         b"\xff",
         b"[" * 100_000,
