@@ -12,11 +12,10 @@ from typing import Any
 
 import yaml
 
-from ringmaster_operator import naming
+from ringmaster_operator import conditions, naming
 
 Document = dict[str, Any]
 _GAP = "   "  # kubectl's
-_COUNTED = frozenset({"ReplicasNotAvailable", "NotInRing"})  # what the counts say already
 
 
 class Table:
@@ -155,13 +154,7 @@ def progress(document: Document) -> str:
     wanted = (document.get("spec") or {}).get("replicas", 1)
     line = f"{resource_key(document)}: {status.get('readyReplicas', 0)} of {wanted} ready"
     line += f", {status.get('inRing', 0)} in the ring"
-    for condition in status.get("conditions") or []:
-        fact = (condition.get("type"), condition.get("status"))
-        if fact == ("ReplicaFailure", "True") or (
-            fact == ("Ready", "False") and condition.get("reason") not in _COUNTED
-        ):
-            line += f" ({condition.get('reason')}: {condition.get('message')})"
-    return line
+    return line + "".join(f" ({each})" for each in conditions.troubles(status.get("conditions")))
 
 
 def settled(document: Document) -> bool:

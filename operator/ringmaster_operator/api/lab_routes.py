@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ringmaster_operator import errors
+from ringmaster_operator import conditions, errors
 from ringmaster_operator.api import asking, bodies, lab, problems, views, wakeups
 
 Document = dict[str, Any]
@@ -155,6 +155,8 @@ class Lab:
                 name_left := lab.unused(document, goal.request, seen, wanted=goal.count)
             ):
                 return web.json_response(_overtaken(document, name_left), status=409)
+            if why := lab.held(document, seen):
+                return web.json_response(_held(why), status=409)
             if now() >= deadline:
                 return web.json_response(_late(document, seen, self._seconds), status=504)
             await wakeup.wait(min(_LOOK_SECONDS, deadline - now()))
@@ -204,9 +206,15 @@ def _overtaken(document: Document, name: str) -> Document:
     )
 
 
+def _held(why: str) -> Document:
+    return lab.failure(f"The change is held back: {why}; the wish stays until then")
+
+
 def _late(document: Document, seen: Sequence[views.ReplicaView], seconds: float) -> Document:
     active, wanted = len(lab.serving(seen)), document["spec"]["replicas"]
+    troubles = conditions.troubles((document.get("status") or {}).get("conditions"))
+    why = f" ({'; '.join(troubles)})" if troubles else ""
     return lab.failure(
         f"{active} servers serve after {seconds:g} s where {wanted} are wanted; "
-        "the wish stays, the rest follows"
+        f"the wish stays, the rest follows{why}"
     )

@@ -217,6 +217,27 @@ def test_a_name_that_nobody_will_bear_since_the_set_was_scaled_down_is_told() ->
     assert unused(3, "S5", seen=leaving) == ""
 
 
+def held_document(replicas: int, *, generation: int = 2, reason: str = "MoveHeld") -> Any:
+    document = local_api.server_set(replicas=replicas)
+    document["metadata"]["generation"] = 2
+    fact = {"status": "False", "reason": reason, "message": "40 % of the keys"}
+    fact["observedGeneration"] = generation
+    document["status"] = {"conditions": [{"type": "BalancerSynced", **fact}]}
+    return document
+
+
+def test_what_is_held_back_is_told_once_the_operator_has_judged_this_very_wish() -> None:
+    assert lab.held(held_document(5), THREE) == "40 % of the keys"
+    assert lab.held(held_document(2), THREE) == "40 % of the keys"
+    assert lab.held(held_document(5, generation=1), THREE) == ""
+    assert lab.held(held_document(5, reason="PushFailed"), THREE) == ""
+    assert lab.held(local_api.server_set(replicas=5), THREE) == ""
+
+
+def test_a_hold_of_something_else_ends_no_wish_that_is_under_way() -> None:
+    assert lab.held(held_document(3), THREE) == ""  # they exist, so the operator lets them
+
+
 def test_partly_in_the_ring_is_neither_added_nor_removed() -> None:
     partly = dataclasses.replace(local_api.view("S5"), held=views.PARTLY)
     more, fewer = lab.parse(body(1, "S5"), more=True), lab.parse(body(1, "S5"), more=False)

@@ -262,6 +262,43 @@ def test_what_takes_too_long_is_said_with_the_counts_and_stays_wanted(
     assert (kept["spec"]["replicas"], kept["spec"]["names"]) == (5, ["S5"])
 
 
+def test_what_takes_too_long_is_said_with_what_is_wrong(impatient: local_api.Server) -> None:
+    impatient.store.create("default", "web", server_set())
+    troubles = [
+        {"type": "Ready", "status": "False", "reason": "HashRefused", "message": "too uneven"},
+        {"type": "ReplicaFailure", "status": "True", "reason": "CrashLoop", "message": "web-3"},
+    ]
+    impatient.store.update_status(
+        "default", "web", lambda now: now | {"status": {"conditions": troubles}}
+    )
+    message = ask(impatient, "add", 2)[1]["message"]
+    assert message.endswith(
+        "the wish stays, the rest follows (HashRefused: too uneven; CrashLoop: web-3)"
+    )
+
+
+@pytest.mark.parametrize("what", ["add", "rm"])
+def test_a_wish_that_is_held_back_is_answered_at_once(
+    server: local_api.Server, operator: Operator, what: str
+) -> None:
+    operator.paused = True
+
+    def hold(change: watchlog.Change) -> None:
+        generation = change.document["metadata"]["generation"]
+        fact = {"status": "False", "reason": "MoveHeld", "message": "40 % of the keys"}
+        told = {"type": "BalancerSynced", "observedGeneration": generation, **fact}
+        server.store.update_status(
+            "default", "web", lambda now: now | {"status": {"conditions": [told]}}
+        )
+
+    server.store.subscribe(hold)
+    code, document = ask(server, what, 2)
+    assert (code, document["status"]) == (409, "failure")
+    assert document["message"] == (
+        "<Error> The change is held back: 40 % of the keys; the wish stays until then"
+    )
+
+
 def test_a_store_that_fails_is_a_503_in_the_same_form(
     impatient: local_api.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
