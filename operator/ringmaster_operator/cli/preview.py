@@ -117,12 +117,14 @@ def text(told: Document, preview: Preview, *, limit: float | None) -> str:
     """A plan for people."""
     how = "" if told.get("exact") and not preview.guessed else "about "
     moved, needless = _percent(told["moved"]), _percent(told["needless"])
-    lines = [
-        _change(told, preview),
-        f"moves {how}{moved} of the key space, {how}{needless} needlessly {_basis(told, preview)}",
-    ]
-    if traffic := _traffic(told.get("traffic"), how):
-        lines.append(traffic)
+    lines = [_change(told, preview)]
+    if not told["ring"]["before"]["members"]:
+        lines.append("first ring: no key had a member")
+    else:
+        basis = _basis(told, preview)
+        lines.append(f"moves {how}{moved} of the key space, {how}{needless} needlessly {basis}")
+        if traffic := _traffic(told.get("traffic"), how):
+            lines.append(traffic)
     if limit is not None and told["moved"] * 100 > limit:
         lines.append(
             f"would be held back: maxMovedPercent is {limit:g}; raise it, or annotate the "

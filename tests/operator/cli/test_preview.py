@@ -166,6 +166,19 @@ def test_nothing_counted_and_nothing_moved_are_said() -> None:
     assert "requests" not in told(traffic=None)
 
 
+def test_a_first_ring_takes_no_key_from_anybody() -> None:
+    before = {**SIDE, "members": 0}
+    text = told(
+        limit=10, moved=0.0, ring={"before": before, "after": {**SIDE, "members": 3}},
+        moves=[{"from": None, "to": "web-0", "share": 0.33}],
+        traffic={"seconds": 300.0, "requests": 16, "moved": 0.0, "needless": 0.0},
+    )  # fmt: skip
+    assert text.splitlines()[1] == "first ring: no key had a member"
+    assert "<nobody>   web-0   33.00 %" in text
+    for word in ("moves 0", "requests", "held"):
+        assert word not in text
+
+
 def test_long_lists_are_cut_and_it_is_said() -> None:
     many = [{"id": f"web-{n}", "before": 0.01, "after": 0.0} for n in range(100)]
     assert "… and 80 more members (-o json lists all)" in told(members=many)
