@@ -342,9 +342,7 @@ def _main() -> None:
     {"up": up, "down": down}[action](options)
     if action == "up":
         tools.say(
-            "\nNext:\n"
-            f"  {example(options)}\n"
-            f"  kubectl -n {options.namespace} get serversets,pods\n"
+            f"\nNext:\n  {example(options)}\n  kubectl -n {options.namespace} get serversets,pods\n"
         )
 
 

@@ -198,6 +198,8 @@ def _loaded() -> Iterator[ModuleType]:
         raise click.UsageError(str(error)) from error
     except errors.ExperimentError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:  # a disk that filled up meanwhile
+        raise click.ClickException(str(error)) from error
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

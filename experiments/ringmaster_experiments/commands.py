@@ -52,7 +52,8 @@ def distribution(
     settings: Settings, *, ring: str, requests: int, servers: int, say: telling.Say
 ) -> results.Ran:
     """Experiment 1."""
-    ran = _run(settings, [_trial(ring, servers, requests)], name="distribution", say=say)
+    plan = [_trial(ring, servers, requests)]
+    ran = _run(settings, plan, name="distribution", drawn=["distribution.png"], say=say)
     pictures.distribution(ran.outcomes[0], settings.out / "distribution.png")
     telling.ran(ran, settings.out, say=say)
     return ran
@@ -61,7 +62,7 @@ def distribution(
 def scaling(settings: Settings, *, ring: str, requests: int, say: telling.Say) -> results.Ran:
     """Experiment 2."""
     plan = [_trial(ring, servers, requests) for servers in SCALES]
-    ran = _run(settings, plan, name="scaling", say=say)
+    ran = _run(settings, plan, name="scaling", drawn=["scaling.png"], say=say)
     pictures.scaling(ran.outcomes, settings.out / "scaling.png")
     telling.ran(ran, settings.out, say=say)
     return ran
@@ -73,7 +74,8 @@ def hashing(
     """Experiment 4: 1 and 2 again for every hash function; the first trials are those of 1."""
     plan = [_trial(ring, servers, requests) for ring in rings.VARIANTS]
     plan += [_trial(ring, count, scaling_requests) for ring in rings.VARIANTS for count in SCALES]
-    ran = _run(settings, plan, name="hashing", say=say)
+    drawn = [f"hashing-{what}.png" for what in ("distribution", "scaling", "slots")]
+    ran = _run(settings, plan, name="hashing", drawn=drawn, say=say)
     first, rest = split(ran.outcomes)
     pictures.distributions(first, settings.out / "hashing-distribution.png")
     pictures.scalings(rest, settings.out / "hashing-scaling.png")
@@ -94,7 +96,10 @@ def recover(
         kill_at=requests // 2,
         victim=victim,
     )
-    settings.out.mkdir(parents=True, exist_ok=True)
+    drawn = ["recovery-shares.png"]
+    if not settings.simulate:
+        drawn += ["recovery.png", "recovery.timings.csv"]
+    _prepare(settings, name="recovery", more=drawn)
     done = _simulated(settings, plan, say=say) if settings.simulate else _killed(settings, plan)
     files.of_recovery(done, seed=settings.seed, folder=settings.out)
     timeline.shares(done.expected, settings.out / "recovery-shares.png")
@@ -116,11 +121,24 @@ def split(
     return list(outcomes[:count]), by_ring
 
 
+def _prepare(settings: Settings, *, name: str, more: Sequence[str]) -> None:
+    """See that what an experiment writes can be written."""
+    names = [f"{name}.json", f"{name}.csv", *more]
+    if not settings.simulate:
+        names.append(f"{name}.timings.json")
+    files.prepare(settings.out, names)
+
+
 def _run(
-    settings: Settings, plan: Sequence[trials.Trial], *, name: str, say: telling.Say
+    settings: Settings,
+    plan: Sequence[trials.Trial],
+    *,
+    name: str,
+    drawn: Sequence[str],
+    say: telling.Say,
 ) -> results.Ran:
-    """Do the trials and write their files."""
-    settings.out.mkdir(parents=True, exist_ok=True)
+    """Do the trials and write their files; the pictures `drawn` are the caller's."""
+    _prepare(settings, name=name, more=drawn)
     if settings.simulate:
         begin = time.monotonic()
         ran = results.Ran(

@@ -10,14 +10,34 @@ import csv
 import dataclasses
 import io
 import json
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ringmaster_experiments import recovery, results, trials
+from ringmaster_experiments import errors, recovery, results, trials
 
 _DIGITS = 8  # of a share in a file
 _NOTE = "Speed differs from run to run and machine to machine; the results themselves do not."
+
+
+def prepare(folder: Path, names: Iterable[str]) -> None:
+    """Make the folder, and see that these files can be written: known before minutes of load.
+
+    Raises:
+        ExperimentError: they cannot; one line.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        for path in (folder / name for name in names):
+            if path.exists():
+                path.open("ab").close()
+    except OSError as error:
+        raise errors.ExperimentError(
+            f"the results cannot be written: {error.filename or folder}: {error.strerror}"
+        ) from error
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 # The types that the operator writes, in this order; all others are somebody else's.
 OURS = ("Ready", "Available", "Progressing", "ReplicaFailure", "BalancerSynced")
 
+_COUNTED = frozenset({"ReplicasNotAvailable", "NotInRing"})  # reasons of Ready
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -39,6 +41,23 @@ def merged(
     known = {condition["type"]: condition for condition in before or ()}
     ours = [_condition(fact, known.pop(fact.type, None), generation, now) for fact in facts]
     return [*ours, *known.values()]
+
+
+def troubles(found: Sequence[dict[str, Any]] | None) -> list[str]:
+    """Why not all is well, as `Reason: message`, where the counts of replicas do not say it."""
+    return [
+        f"{each.get('reason')}: {each.get('message')}" for each in found or () if _troubles(each)
+    ]
+
+
+def _troubles(condition: dict[str, Any]) -> bool:
+    match condition.get("type"), condition.get("status"):
+        case "Ready", "False":
+            return condition.get("reason") not in _COUNTED
+        case "ReplicaFailure", "True":
+            return True
+        case _:
+            return False
 
 
 def _condition(

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from ringmaster_operator import naming
+from ringmaster_operator import conditions, naming
 
 Document = dict[str, Any]
 _GAP = "   "  # kubectl's
@@ -154,10 +154,7 @@ def progress(document: Document) -> str:
     wanted = (document.get("spec") or {}).get("replicas", 1)
     line = f"{resource_key(document)}: {status.get('readyReplicas', 0)} of {wanted} ready"
     line += f", {status.get('inRing', 0)} in the ring"
-    for condition in status.get("conditions") or []:
-        if (condition.get("type"), condition.get("status")) == ("ReplicaFailure", "True"):
-            line += f" ({condition.get('reason')}: {condition.get('message')})"
-    return line
+    return line + "".join(f" ({each})" for each in conditions.troubles(status.get("conditions")))
 
 
 def settled(document: Document) -> bool:
@@ -170,11 +167,34 @@ def settled(document: Document) -> bool:
 
 
 def condition(document: Document, kind: str) -> str:
-    """A condition's status, `Unknown` if it is not there."""
+    """A condition's status, `Unknown` if it is not there or tells of an earlier generation."""
+    found = _condition(document, kind)
+    return "Unknown" if found is None or _stale(document, found) else str(found.get("status"))
+
+
+def standing(document: Document, kind: str) -> str:
+    """A condition in words, for somebody who waits for it."""
+    found = _condition(document, kind)
+    if found is None:
+        return f"{kind} is not there"
+    tail = ", of an earlier generation" if _stale(document, found) else ""
+    why = ": ".join(str(found[key]) for key in ("reason", "message") if found.get(key))
+    return f"{found.get('type')} is {found.get('status')}{tail}" + (f": {why}" if why else "")
+
+
+def _condition(document: Document, kind: str) -> Document | None:
     for each in (document.get("status") or {}).get("conditions") or []:
         if str(each.get("type")).lower() == kind.lower():
-            return str(each.get("status"))
-    return "Unknown"
+            return dict(each)
+    return None
+
+
+def _stale(document: Document, condition: Document) -> bool:
+    """As kubectl judges: by the condition's generation, else the status's, if one is told."""
+    generation = (document.get("metadata") or {}).get("generation") or 0
+    status = document.get("status") or {}
+    seen = condition.get("observedGeneration", status.get("observedGeneration", generation))
+    return int(seen) < int(generation)
 
 
 def _cell(value: Any) -> str:

@@ -53,6 +53,11 @@ class StateDir:
         return self.root / "applied.json"
 
     @property
+    def ring_file(self) -> Path:
+        """Which ring the balancer of `up` served last."""
+        return self.root / "ring.json"
+
+    @property
     def balancer(self) -> Path:
         """The balancer's own folder."""
         return self.root / "balancer"
@@ -143,6 +148,7 @@ class StateDir:
         files = [
             self.token_file,
             self.applied_file,
+            self.ring_file,
             self.runtime_file,
             *self.root.glob("ringmaster.db*"),
         ]

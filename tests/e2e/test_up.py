@@ -150,3 +150,16 @@ def test_a_terminals_ctrl_c_ends_all_in_order(folder):
     assert code == 0
     assert "Traceback" not in text
     assert stacks.marked(folder / "state") == []
+
+
+def test_without_files_the_set_that_is_kept_is_served_again(folder):
+    spec = folder / "api.yaml"
+    spec.write_text(stacks.SPEC.read_text().replace("name: web", "name: api", 1))
+    served = lambda stack: requests.get(stack.url + "/home", timeout=5).ok  # noqa: E731
+    first = stacks.start(folder, spec=spec)
+    stacks.eventually(lambda: served(first), what="the first answer")
+    assert stacks.stop(first) == 0
+    second = stacks.start(folder, spec=None)
+    stacks.eventually(lambda: served(second), what="an answer without a file")
+    stacks.eventually(lambda: "serverset/api" in second.log.read_text(), what="the hint")
+    assert stacks.stop(second) == 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
 import click.testing
 import pytest
-from ringmaster_experiments import cli, commands
+from ringmaster_experiments import cli, commands, files
 
 SIMULATED = {
     "distribution": ("distribution", "--requests", "3000"),
@@ -82,6 +84,37 @@ def test_a_stack_that_is_not_there_is_one_line_and_exit_1(tmp_path):
     assert done.output == (
         f"Error: the operator's API at {url} does not answer: --server names another\n"
     )
+
+
+NO_FOLDER = {
+    "of the kernel": lambda path: "/proc/ringmaster",
+    "below a file": lambda path: str(path / "file" / "below"),
+    "with a folder where a file will be": lambda path: str(path / "results"),
+}
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("name", NO_FOLDER)
+def test_where_nothing_can_be_written_is_one_line_and_exit_1_before_the_load(name, live, tmp_path):
+    (tmp_path / "file").touch()
+    for taken in ("distribution.csv", "recovery.csv"):
+        (tmp_path / "results" / taken).mkdir(parents=True)
+    where = ("--url", "http://127.0.0.1:1") if live else ("--simulate",)
+    for experiment in ("distribution", "recovery"):
+        done = run(experiment, *where, "--out", NO_FOLDER[name](tmp_path))
+        assert done.exit_code == 1
+        assert done.output.startswith("Error: the results cannot be written: ")
+        assert len(done.output.splitlines()) == 1
+
+
+def test_a_disk_that_fills_up_meanwhile_is_one_line_and_exit_1(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write_csv", full)
+    done = run("distribution", "--simulate", "--requests", "300", "--out", str(tmp_path))
+    assert done.exit_code == 1
+    assert done.output.splitlines()[-1] == "Error: [Errno 28] No space left on device"
 
 
 def test_a_url_that_is_none_is_usage(tmp_path):

@@ -47,7 +47,7 @@ def message(made: World) -> str:
     return str(found["message"])
 
 
-@pytest.mark.parametrize("replicas", [5, 2])
+@pytest.mark.parametrize("replicas", [5, 2, 0])
 def test_a_change_that_moves_too_much_is_held_with_its_numbers(replicas: int) -> None:
     made = world(**LIMIT)
     before = made.announcer.balancers[0].pair
@@ -57,7 +57,7 @@ def test_a_change_that_moves_too_much_is_held_with_its_numbers(replicas: int) ->
     assert made.announcer.balancers[0].pair == before
     assert made.condition("BalancerSynced") == ("False", "MoveHeld")
     assert made.condition("Ready") == ("False", "MoveHeld")
-    percent = {5: "40.0", 2: "33.3"}[replicas]
+    percent = {5: "40.0", 2: "33.3", 0: "100.0"}[replicas]
     assert f"would move {percent} % of the keys" in message(made)
     assert "maxMovedPercent 10: raise it" in message(made)
     assert made.records.reasons().count("MoveHeld") == 1  # one event, however long it waits

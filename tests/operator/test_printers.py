@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 import yaml
 from ringmaster_operator import printers
 
@@ -69,6 +70,24 @@ def test_progress_says_what_keeps_it() -> None:
     assert line == "web: 1 of 3 ready, 0 in the ring (Bad: no image)"
 
 
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("NoBalancer", True),
+        ("MoveHeld", True),
+        ("NotInRing", False),
+        ("ReplicasNotAvailable", False),
+    ],
+)
+def test_progress_says_why_it_is_not_ready_where_the_counts_do_not(
+    reason: str, shown: bool
+) -> None:
+    ready = {"type": "Ready", "status": "False", "reason": reason, "message": "such and such"}
+    line = printers.progress(document(readyReplicas=3, inRing=0, conditions=[ready]))
+    why = f" ({reason}: such and such)" if shown else ""
+    assert line == f"web: 3 of 3 ready, 0 in the ring{why}"
+
+
 def test_settled_is_all_ready_in_the_ring_and_of_this_generation() -> None:
     whole = {"replicas": 3, "readyReplicas": 3, "inRing": 3, "observedGeneration": 2}
     assert printers.settled(document(**whole))
@@ -81,6 +100,33 @@ def test_a_condition_that_is_not_there_is_unknown() -> None:
     found = document(conditions=[{"type": "Ready", "status": "True"}])
     assert printers.condition(found, "ready") == "True"
     assert printers.condition(found, "Available") == "Unknown"
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "seen"),
+    [
+        (1, 2, "Unknown"),
+        (2, 1, "True"),
+        (None, 1, "Unknown"),
+        (None, 2, "True"),
+        (None, None, "True"),
+    ],
+)
+def test_a_condition_of_an_earlier_generation_is_unknown(told, status, seen) -> None:
+    ready = {"type": "Ready", "status": "True"} | ({"observedGeneration": told} if told else {})
+    known = {"observedGeneration": status} if status else {}
+    assert printers.condition(document(conditions=[ready], **known), "Ready") == seen
+
+
+def test_a_condition_is_told_with_its_reason() -> None:
+    ready = {"type": "Ready", "status": "False", "reason": "MoveHeld", "message": "too much"}
+    assert printers.standing(document(conditions=[ready]), "ready") == (
+        "Ready is False: MoveHeld: too much"
+    )
+    stale = {"type": "Ready", "status": "True", "observedGeneration": 1}
+    found = document(conditions=[stale])
+    assert printers.standing(found, "Ready") == "Ready is True, of an earlier generation"
+    assert printers.standing(found, "Love") == "Love is not there"
 
 
 def test_a_description_of_almost_nothing_says_none() -> None:

@@ -61,6 +61,8 @@ def test_purge_deletes_ours_and_leaves_what_is_not(state) -> None:
     state.token()
     state.database.write_text("")
     state.runtime.mkdir()
+    for file in (state.applied_file, state.ring_file, state.runtime_file):
+        file.write_text("{}")
     with state.lock("up", busy=""):
         pass
     (state.root / "thesis.txt").write_text("the user's own")

@@ -18,7 +18,7 @@ import flask
 import werkzeug.exceptions
 
 from ringmaster_balancer import errors
-from ringmaster_balancer.control import disk, gate, keeper, ordering, page
+from ringmaster_balancer.control import bodies, disk, gate, keeper, ordering, page
 
 T = TypeVar("T")
 
@@ -141,8 +141,8 @@ def _document() -> Any:
     if flask.request.mimetype != "application/json":
         werkzeug.exceptions.abort(415, "the body must be application/json")
     try:
-        return json.loads(flask.request.get_data())
-    except (ValueError, RecursionError) as error:
+        return bodies.read(flask.request.get_data())
+    except ValueError as error:
         werkzeug.exceptions.abort(400, f"the body is no JSON: {error}")
 
 

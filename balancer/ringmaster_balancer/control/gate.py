@@ -86,8 +86,10 @@ class Verdict:
 
 
 def _summed(found: Sequence[checks.Finding]) -> str:
-    first, others = found[0], [finding.about for finding in found[1:]]
+    first, *rest = found
     about = f"{first.about}: " if first.about else ""
+    others = dict.fromkeys(each.about or each.words for each in rest)
+    others.pop(first.about or first.words, None)
     return f"{about}{first.words}" + (f" (also {', '.join(others)})" if others else "")
 
 

@@ -19,6 +19,7 @@ import structlog
 import werkzeug.exceptions
 
 from ringmaster_balancer import members
+from ringmaster_balancer.control import bodies
 
 _log = structlog.get_logger()
 
@@ -86,8 +87,8 @@ def _refuse_browsers() -> None:
 def _document() -> Any:
     """The body, whatever its content type says: `curl -d` claims a form."""
     try:
-        document = json.loads(flask.request.get_data())
-    except (ValueError, RecursionError):
+        document = bodies.read(flask.request.get_data())
+    except ValueError:
         werkzeug.exceptions.abort(400, "the body is not valid JSON")
     if not isinstance(document, dict):
         werkzeug.exceptions.abort(400, "the body must be a JSON object")

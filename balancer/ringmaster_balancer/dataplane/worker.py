@@ -53,12 +53,13 @@ class Worker:
             on_failure=self._mark,
             on_ejected=lambda replica: _log.warning("member ejected", replica=replica),
             on_recovered=lambda replica: _log.info("member may serve again", replica=replica),
-            on_panic=_tell_panic,
+            on_panic=self._tell_panic,
         )
         self._membership: Mapping[str, Any] | None = None
         self._table: tables.Table | None = None
         self._space = 0  # which way of finding slots the counts by slot belong to
         self._marked: dict[str, float] = {}
+        self._proven = False  # a member was healthy once: what we hold is no mere memory
         self._writer: asyncio.StreamWriter | None = None
         self._listening: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -144,7 +145,7 @@ class Worker:
             case ipc.Kind.END:
                 self._uninstall(frame)
             case ipc.Kind.HEALTH:
-                self._plane.set_health(frame.fields["healthy"], erring=frame.fields["erring"])
+                self._judge(frame)
             case ipc.Kind.ASK:
                 self._report(frame)
             case _:
@@ -170,8 +171,13 @@ class Worker:
         self._plane.install(membership, table)
         self._table = table
         self._membership = frame.fields["membership"]
-        self._plane.set_health(frame.fields["healthy"], erring=frame.fields["erring"])
+        self._judge(frame)
         self._confirm(frame)
+
+    def _judge(self, frame: ipc.Frame) -> None:
+        healthy = frame.fields["healthy"]
+        self._proven = self._proven or any(healthy.values())
+        self._plane.set_health(healthy, erring=frame.fields["erring"])
 
     def _uninstall(self, frame: ipc.Frame) -> None:
         self._plane.clear()
@@ -213,12 +219,14 @@ class Worker:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(ipc.encode(ipc.Frame(kind=kind, fields=fields, body=body)))
 
-
-def _tell_panic(begins: bool) -> None:
-    if begins:
-        _log.error("too many members are out: those that answer at all serve again")
-    else:
-        _log.info("enough members are well again")
+    def _tell_panic(self, begins: bool) -> None:
+        if not begins:
+            _log.info("enough members are well again")
+        elif self._proven:
+            _log.error("too many members are out: those that answer at all serve again")
+        else:
+            # As after every orderly end: they were stopped on purpose, and new ones will come.
+            _log.info("no member that was kept answers yet")
 
 
 def main() -> None:

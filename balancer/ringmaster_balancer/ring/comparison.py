@@ -64,13 +64,13 @@ class Comparison:
     after: Mapping[str, float]
     moves: Mapping[Pair, float]
     needless: float
-    slots_moved: NDArray[np.float64]  # of each slot before: the fraction that moves
+    slots_moved: NDArray[np.float64]  # of each slot before: the fraction that leaves a member
     slots_needless: NDArray[np.float64]
 
     @property
     def moved(self) -> float:
         """The share that leaves a member. What nobody served before does not move."""
-        return math.fsum(share for (source, _), share in self.moves.items() if source is not None)
+        return math.fsum(share for pair, share in self.moves.items() if _leaves(pair))
 
     def traffic(self, hits: Hits) -> Traffic:
         """What becomes of requests that were counted by slot."""
@@ -192,7 +192,7 @@ def _overlaid(
 ) -> Comparison:
     """Sums of whole numbers, divided once; exact unless the numbers are a sample."""
     overlay = _Overlay.of(sides[0].repeated(size), sides[1].repeated(size))
-    moving = [source != target for source, target in overlay.pairs]
+    leaving = [_leaves(pair) for pair in overlay.pairs]
     idle = [_needless(pair, stays) for pair in overlay.pairs]
     totals = overlay.totals()
     return Comparison(
@@ -201,11 +201,11 @@ def _overlaid(
         after=shares[1],
         moves={
             pair: total / size
-            for pair, total, moves in zip(overlay.pairs, totals, moving, strict=True)
-            if moves
+            for pair, total in zip(overlay.pairs, totals, strict=True)
+            if pair[0] != pair[1]
         },
         needless=sum(itertools.compress(totals, idle)) / size,
-        slots_moved=overlay.fractions(moving, slots=slots),
+        slots_moved=overlay.fractions(leaving, slots=slots),
         slots_needless=overlay.fractions(idle, slots=slots),
     )
 
@@ -224,15 +224,15 @@ def _expected(
         for target, q in targets.items()
         if source != target and p * q
     }
-    leaving = {source: 1.0 - targets.get(source, 0.0) for source in sources}
+    leaving = {source: 1.0 - targets.get(source, 0.0) for source in before.ids}
     idle = {
         source: math.fsum(q for target, q in targets.items() if _needless((source, target), stays))
-        for source in sources
+        for source in before.ids
     }
     owners = _owners(before)
     ids = before.ids
-    by_owner = np.array([*(leaving[each] for each in ids), leaving.get(None, 1.0)])
-    idle_by_owner = np.array([*(idle[each] for each in ids), idle.get(None, 0.0)])
+    by_owner = np.array([*(leaving[each] for each in ids), 0.0])  # NOBODY is the last
+    idle_by_owner = np.array([*(idle[each] for each in ids), 0.0])
     return Comparison(
         exact=False,
         before=shares[0],
@@ -242,6 +242,12 @@ def _expected(
         slots_moved=by_owner[owners],
         slots_needless=idle_by_owner[owners],
     )
+
+
+def _leaves(pair: Pair) -> bool:
+    """Whether a member loses a key: what counts as moved, of the key space and of requests."""
+    source, target = pair
+    return source is not None and source != target
 
 
 def _needless(pair: Pair, stays: frozenset[str]) -> bool:

@@ -152,6 +152,20 @@ def unused(
     return ""
 
 
+def held(document: Document, seen: Sequence[views.ReplicaView]) -> str:
+    """Why the operator neither adds nor removes what is wanted (`maxMovedPercent`), or nothing.
+
+    It may hold back another part of the spec alone: then the replicas come, or go.
+    """
+    if len(_there(seen)) == document["spec"]["replicas"]:
+        return ""
+    told = ("BalancerSynced", "MoveHeld", document["metadata"].get("generation"))
+    for each in (document.get("status") or {}).get("conditions") or ():
+        if (each.get("type"), each.get("reason"), each.get("observedGeneration")) == told:
+            return str(each.get("message"))
+    return ""
+
+
 def is_removed(
     document: Document, request: Request, seen: Sequence[views.ReplicaView], *, wanted: int
 ) -> bool:

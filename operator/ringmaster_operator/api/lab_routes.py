@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ringmaster_operator import errors
+from ringmaster_operator import conditions, errors
 from ringmaster_operator.api import asking, bodies, lab, problems, views, wakeups
 
 Document = dict[str, Any]
@@ -151,13 +151,17 @@ class Lab:
                 return _gone(namespace, name)
             if goal.reached(document, goal.request, seen, wanted=goal.count):
                 return web.json_response(lab.answer(seen))
-            if goal.more and (
-                name_left := lab.unused(document, goal.request, seen, wanted=goal.count)
-            ):
-                return web.json_response(_overtaken(document, name_left), status=409)
+            vain = _in_vain(document, goal, seen)
+            if vain is not None and await self._is_current(namespace, name, document):
+                return web.json_response(vain, status=409)
             if now() >= deadline:
                 return web.json_response(_late(document, seen, self._seconds), status=504)
             await wakeup.wait(min(_LOOK_SECONDS, deadline - now()))
+
+    async def _is_current(self, namespace: str, name: str, document: Document) -> bool:
+        """Whether the replicas, which were looked at later, are those of this very document."""
+        now = await asyncio.to_thread(self._sets.get, namespace, name)
+        return now == document
 
     async def _look(
         self, namespace: str, name: str
@@ -197,6 +201,15 @@ def _gone(namespace: str, name: str) -> web.Response:
     )
 
 
+def _in_vain(document: Document, goal: _Goal, seen: Sequence[views.ReplicaView]) -> Document | None:
+    """The answer to a wish that is not worth waiting for."""
+    if goal.more and (name := lab.unused(document, goal.request, seen, wanted=goal.count)):
+        return _overtaken(document, name)
+    if why := lab.held(document, seen):
+        return lab.failure(f"The change is held back: {why}; the wish stays until then")
+    return None
+
+
 def _overtaken(document: Document, name: str) -> Document:
     return lab.failure(
         f"The ServerSet was scaled to {document['spec']['replicas']} meanwhile; "
@@ -206,7 +219,9 @@ def _overtaken(document: Document, name: str) -> Document:
 
 def _late(document: Document, seen: Sequence[views.ReplicaView], seconds: float) -> Document:
     active, wanted = len(lab.serving(seen)), document["spec"]["replicas"]
+    troubles = conditions.troubles((document.get("status") or {}).get("conditions"))
+    why = f" ({'; '.join(troubles)})" if troubles else ""
     return lab.failure(
         f"{active} servers serve after {seconds:g} s where {wanted} are wanted; "
-        "the wish stays, the rest follows"
+        f"the wish stays, the rest follows{why}"
     )

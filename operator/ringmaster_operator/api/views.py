@@ -5,6 +5,7 @@ Law: pure values. The loop's side provides them, the API lists them, the lab rul
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,6 +53,7 @@ class ReplicaView:
             "ready": seen.ready,
             "ring": self.ring,
             "restarts": seen.restarts,
+            "deletionCost": seen.deletion_cost,
             "address": seen.address,
             "readySince": _time(seen.ready_since),
             "unreadySince": _time(seen.unready_since),
@@ -88,5 +90,38 @@ def _held(name: str, live: Sequence[observed.BalancerView]) -> str:
     return PARTLY if states & {ACTIVE, "unconfirmed"} else DRAINING if states else ""
 
 
+def parse(document: dict[str, Any]) -> ReplicaView:
+    """What `document` said; a field that is missing has its default."""
+    metadata, status = document.get("metadata") or {}, document.get("status") or {}
+    replica = observed.Replica(
+        name=str(metadata.get("name", "")),
+        uid=str(metadata.get("uid", "")),
+        owner_uid="",
+        member_id=str(status.get("memberId", "")),
+        ordinal=int(status.get("ordinal", 0)),
+        attempt=int(status.get("attempt", 1)),
+        reason=observed.Reason(status.get("reason", observed.Reason.SCALE_UP.value)),
+        revision=str(status.get("revision", "")),
+        display_name=str(status.get("displayName", "")),
+        phase=observed.Phase(status.get("phase", observed.Phase.STARTING.value)),
+        created_at=_seconds(metadata.get("creationTimestamp")) or 0.0,
+        ready=bool(status.get("ready")),
+        ready_since=_seconds(status.get("readySince")),
+        unready_since=_seconds(status.get("unreadySince")),
+        address=status.get("address"),
+        restarts=int(status.get("restarts", 0)),
+        deletion_cost=int(status.get("deletionCost", 0)),
+        message=str(status.get("message", "")),
+    )
+    return ReplicaView(replica, str(status.get("ring", "")))
+
+
 def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else stored.timestamp(seconds)
+    """With microseconds: who became ready a moment later goes first on a scale-down."""
+    if seconds is None:
+        return None
+    return dt.datetime.fromtimestamp(seconds, tz=dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _seconds(text: str | None) -> float | None:
+    return None if text is None else dt.datetime.fromisoformat(text).timestamp()

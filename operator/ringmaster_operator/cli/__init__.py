@@ -58,7 +58,8 @@ def main(ctx: click.Context, server: str | None, state_dir: Path | None) -> None
     "files",
     multiple=True,
     metavar="PATH",
-    help="Spec file or folder; may be repeated.",
+    help="Spec file or folder; may be repeated. The first ServerSet is served.  "
+    "[default: what the state folder has; the one served last]",
 )
 @click.option(
     "--host",

@@ -1,8 +1,8 @@
 """What `ringmaster plan` asks a balancer about, and how the answer reads.
 
-Law: pure. Which members would come and go is told as the operator would decide if all were equally
-well: new ones take the lowest free ordinals, of old ones those named as victims go first, then the
-highest ordinals.
+Law: pure. Which members would come and go is told as the operator would decide: new ones take the
+lowest free ordinals, old ones go by `plan.ranking`. That rests on what the operator has seen of the
+replicas; where it cannot be asked, all count as equally well, and the plan says that it guesses.
 """
 
 from __future__ import annotations
@@ -12,24 +12,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringmaster_operator import holding, naming, printers, spec
+from ringmaster_operator.api import views
+from ringmaster_operator.plan import ranking, world
 
 Document = dict[str, Any]
+_SERVING = frozenset({views.ACTIVE, views.PARTLY})
 _FEW = 20  # members, and moves, that are listed unless all are asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A change as a balancer is asked about it, and who would come and go."""
+    """A change as a balancer is asked about it, and who would come and go.
+
+    `guessed`: the operator may let others go.
+    """
 
     change: Document
     come: tuple[str, ...]
     go: tuple[str, ...]
+    guessed: bool = False
 
 
-def of(document: Document, held: Document) -> Preview:
+def of(document: Document, held: Document, seen: Sequence[views.ReplicaView] = ()) -> Preview:
     """The change from what a balancer holds to what a ServerSet says.
 
-    A ServerSet that names no number of replicas keeps it.
+    `seen` are the replicas as the operator shows them; those of another world tell nothing. A
+    ServerSet that names no number of replicas keeps it.
 
     Raises:
         SpecInvalidError: with every fault.
@@ -39,12 +47,14 @@ def of(document: Document, held: Document) -> Preview:
     now = list(dict.fromkeys(str(entry["id"]) for entry in entries))
     said = (document.get("spec") or {}).get("replicas")
     wanted = server_set.spec.replicas if said is not None or not now else len(now)
-    come, go = _coming(now, server_set, wanted), _going(now, entries, server_set, wanted)
+    known = _same_world(entries, seen)
+    order = _ranked(now, seen, server_set) if known else _guessed(now, entries, server_set)
+    come, go = _coming(now, server_set, wanted), order[: max(len(now) - wanted, 0)]
     after = [*(each for each in now if each not in go), *come]
     weights = {str(entry["id"]): entry.get("weight", holding.WEIGHT) for entry in entries}
     members = [{"id": each, "weight": weights.get(each, holding.WEIGHT)} for each in after]
     change = {"ring": holding.settings(server_set), "members": members}
-    return Preview(change=change, come=tuple(come), go=tuple(go))
+    return Preview(change=change, come=tuple(come), go=tuple(go), guessed=bool(go) and not known)
 
 
 def _coming(now: Sequence[str], server_set: spec.ServerSet, wanted: int) -> list[str]:
@@ -58,30 +68,63 @@ def _coming(now: Sequence[str], server_set: spec.ServerSet, wanted: int) -> list
     return come
 
 
-def _going(
-    now: Sequence[str], entries: Sequence[Document], server_set: spec.ServerSet, wanted: int
+def _same_world(entries: Sequence[Document], seen: Sequence[views.ReplicaView]) -> bool:
+    """Whether the operator that was asked has what the balancer serves."""
+    names = {view.name for view in seen}
+    serving = {str(entry.get("replica")) for entry in entries if entry.get("state") == "active"}
+    return bool(seen) and serving <= names
+
+
+def _ranked(
+    now: Sequence[str], seen: Sequence[views.ReplicaView], server_set: spec.ServerSet
 ) -> list[str]:
-    """Ids by the end of their ordinal: a guess for display only, the operator reads labels."""
+    """The ids in the order in which the operator lets them go."""
+    active = {view.replica.uid for view in seen if view.ring in _SERVING}
+    living = [view.replica for view in seen if world.alive(view.replica)]
+    living.sort(key=lambda r: (r.ready, r.uid in active, r.attempt))
+    stands = {replica.member_id: replica for replica in living}  # the best comes last
+    ordinals = _ordinals(now, server_set) | {r.member_id: r.ordinal for r in living}
+    ids = {ordinals[each]: each for each in now}
+    order = ranking.scale_down_order(
+        {ordinal: stands.get(each) for ordinal, each in ids.items()},
+        in_ring=active,
+        victims=server_set.spec.scale_down.victims,
+    )
+    return [ids[ordinal] for ordinal in order]
+
+
+def _guessed(
+    now: Sequence[str], entries: Sequence[Document], server_set: spec.ServerSet
+) -> list[str]:
+    """The same from what a balancer knows: who serves, and names."""
     victims = set(server_set.spec.scale_down.victims)
-    named = {str(e["id"]) for e in entries if {str(e["id"]), str(e.get("replica"))} & victims}
-    ordinals = {
+    active = {str(e["id"]) for e in entries if e.get("state") == "active"}
+    named = {str(e["id"]) for e in entries if e.get("replica") in victims}
+    ordinals = _ordinals(now, server_set)
+    return sorted(now, key=lambda each: (each in active, each not in named, -ordinals[each]))
+
+
+def _ordinals(now: Sequence[str], server_set: spec.ServerSet) -> dict[str, int]:
+    """Ordinals by the end of the id: for display only, the operator reads labels."""
+    known = {
         naming.member_id(server_set.metadata.name, ordinal): ordinal
         for ordinal in range(server_set.spec.max_replicas + len(now))
     }
-    order = sorted(now, key=lambda each: (each not in named, -ordinals.get(each, 0)))
-    return order[: max(len(now) - wanted, 0)]
+    return {each: known.get(each, -1 - index) for index, each in enumerate(now)}
 
 
 def text(told: Document, preview: Preview, *, limit: float | None) -> str:
     """A plan for people."""
-    how = "" if told.get("exact") else "about "
+    how = "" if told.get("exact") and not preview.guessed else "about "
     moved, needless = _percent(told["moved"]), _percent(told["needless"])
-    lines = [
-        _change(told, preview),
-        f"moves {how}{moved} of the key space, {how}{needless} needlessly {_basis(told)}",
-    ]
-    if traffic := _traffic(told.get("traffic"), how):
-        lines.append(traffic)
+    lines = [_change(told, preview)]
+    if not told["ring"]["before"]["members"]:
+        lines.append("first ring: no key had a member")
+    else:
+        basis = _basis(told, preview)
+        lines.append(f"moves {how}{moved} of the key space, {how}{needless} needlessly {basis}")
+        if traffic := _traffic(told.get("traffic"), how):
+            lines.append(traffic)
     if limit is not None and told["moved"] * 100 > limit:
         lines.append(
             f"would be held back: maxMovedPercent is {limit:g}; raise it, or annotate the "
@@ -105,7 +148,9 @@ def _change(told: Document, preview: Preview) -> str:
     return ", ".join(parts)
 
 
-def _basis(told: Document) -> str:
+def _basis(told: Document, preview: Preview) -> str:
+    if preview.guessed:
+        return "(the operator was not there to say who goes: its choice may differ)"
     if told.get("exact"):
         return "(exact: both rings share a hash)"
     return (

@@ -5,6 +5,7 @@ Law: a command understands words and calls one function.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import click
 
 from ringmaster_operator import errors, holding, printers, spec
+from ringmaster_operator.api import views
 from ringmaster_operator.cli import options, preview, ring_api, verbs
 from ringmaster_operator.up import specfiles
 
@@ -95,6 +97,7 @@ def explain_command(
     help="The ServerSet as it is to be; - for standard input.",
 )
 @_form
+@options.server_option
 @asking
 @options.pass_context
 def plan_command(
@@ -109,23 +112,36 @@ def plan_command(
 ) -> None:
     """Say what a change of members, scheme or hash would move, before it is made.
 
-    Nothing is changed. A hash function of your own is tried, and refused with its numbers.
+    Nothing is changed. A hash function of your own is tried, and refused with its numbers. Who
+    goes on a scale-down is the operator's choice: it is asked about its replicas.
     """
+    context.state = options.state(context, state_dir)
     documents = specfiles.checked(specfiles.read([file], namespace=namespace))
     if len(documents) != 1:
         raise errors.UsageError(f"{file} holds {len(documents)} ServerSets: a plan is of one")
     (document,) = documents
     key = specfiles.key(document)
-    ring = ring_api.find(
-        options.state(context, state_dir), namespace=key[0], names=key[1:], **where
-    )
-    change = preview.of(document, ring.held())
+    ring = ring_api.find(context.state, namespace=key[0], names=key[1:], **where)
+    held = ring.held()
+    change = preview.of(document, held)
+    if change.guessed:
+        change = preview.of(document, held, _seen(context, key))
     told = ring.plan(change.change)
     if output in _FORMS:
         click.echo(_FORMS[output](told).rstrip("\n"))
         return
     limit = holding.allowed_percent(spec.parse(document))
     click.echo(preview.text(told, change, limit=limit).rstrip("\n"))
+
+
+def _seen(context: options.Context, key: tuple[str, str]) -> list[views.ReplicaView]:
+    """The replicas as the operator shows them; none where it cannot be asked."""
+    with (
+        contextlib.suppress(errors.RingmasterError, ValueError),
+        options.connection(context) as server,
+    ):
+        return [views.parse(document) for document in server.replicas(*key)]
+    return []
 
 
 @click.command(

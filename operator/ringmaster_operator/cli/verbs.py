@@ -241,9 +241,15 @@ def wait_for(
     for name in chosen.names:
         while not _is_met(server, namespace, name, kind=kind, wanted=wanted or "True"):
             if time.monotonic() > deadline:
-                raise errors.RetryLater(f"timed out waiting for the condition on {name}")
+                raise errors.RetryLater(_in_vain(server, namespace, name, kind=kind))
             time.sleep(_POLL)
         say(f"{printers.resource(name)} {'deleted' if condition == 'delete' else 'condition met'}")
+
+
+def _in_vain(server: client.Client, namespace: str, name: str, *, kind: str) -> str:
+    document = None if kind == "delete" else server.find(namespace, name)
+    how = f" ({printers.standing(document, kind)})" if document else ""
+    return f"timed out waiting for the condition on {name}{how}"
 
 
 def _is_met(server: client.Client, namespace: str, name: str, *, kind: str, wanted: str) -> bool:

@@ -161,6 +161,10 @@ def _settle(draft: Draft, ordinal: int) -> None:
         draft.fresh(ordinal),
         key=lambda r: (world.available(r), r.ready, r.uid not in draft.before.drains, r.attempt),
     )
+    if world.available(
+        best
+    ):  # of whatever attempt: successors of a template taken back have failed
+        _forgive(draft, best)
     serving = [r for r in draft.healthy(ordinal) if r.revision != draft.target and r.ready]
     for other in world.group(ordinal):
         if other is best:

@@ -11,6 +11,8 @@ one no longer waits for anything.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import sys
@@ -22,12 +24,13 @@ from typing import Any
 
 import psutil
 
-from ringmaster_operator import errors, spec, statedir
+from ringmaster_operator import errors, spec, statedir, store
 from ringmaster_operator.runtimes import choice
 from ringmaster_operator.up import children, occupied, progress, shutdown, specfiles, tail
 
 _TURN = 0.1  # seconds between two looks at the children
 _HARD = 130  # exit code after a second Ctrl-C, as a shell has it
+_FIRST_RING = "default/web"  # where there is no ServerSet yet
 
 Say = Callable[[str], None]
 
@@ -91,10 +94,11 @@ def run(settings: Settings, *, say: Say) -> int:
         signals = Signals()
         signals.install()
         _check_ports(settings)
-        supervised = _take_over(settings, documents, say=say)
+        name = ring(state, documents)
+        supervised = _take_over(settings, name, say=say)
         try:
-            _record_ourselves(state)
-            _supervise(settings, documents, supervised, signals, say=say)
+            _record_ourselves(state, name)
+            _supervise(settings, name, supervised, signals, say=say)
         finally:
             say("stopping: the balancer finishes its requests (Ctrl-C again to end at once)")
             shutdown.end_all(state, say=say, hurry=signals.hurried)
@@ -102,14 +106,31 @@ def run(settings: Settings, *, say: Say) -> int:
     return _HARD if signals.hurried() else 0
 
 
-def ring(documents: Sequence[dict[str, Any]]) -> str:
-    """The ring that the balancer serves: that of the first ServerSet."""
-    return "/".join(specfiles.key(documents[0])) if documents else "default/web"
+def ring(state: statedir.StateDir, documents: Sequence[dict[str, Any]]) -> str:
+    """The ring that the balancer serves: that of the first ServerSet in the files.
+
+    Without files, of those that are kept the one served last, else the oldest.
+    """
+    if documents:
+        return "/".join(specfiles.key(documents[0]))
+    last = str(statedir.read_json(state.ring_file).get("ring", ""))
+    kept = _kept(state)
+    return kept[0] if kept and last not in kept else last or _FIRST_RING
 
 
-def orders(settings: Settings, documents: Sequence[dict[str, Any]]) -> tuple[children.Order, ...]:
-    """What `up` runs, the balancer first: it listens while the operator still starts."""
-    return _balancer(settings, ring(documents)), _operator(settings)
+def _kept(state: statedir.StateDir) -> list[str]:
+    """The ServerSets of the state folder, oldest first."""
+    if not state.database.exists():
+        return []
+    with contextlib.closing(store.Store(state.database)) as records:
+        metadata = [document["metadata"] for document in records.list().items]
+    metadata.sort(key=lambda each: each["creationTimestamp"])
+    return [f"{each['namespace']}/{each['name']}" for each in metadata]
+
+
+def orders(settings: Settings, name: str) -> tuple[children.Order, ...]:
+    """What `up` runs for the ring `name`, the balancer first: it listens while the operator starts."""
+    return _balancer(settings, name), _operator(settings)
 
 
 def _balancer(settings: Settings, name: str) -> children.Order:
@@ -183,9 +204,7 @@ def _check_ports(settings: Settings) -> None:
     occupied.check(flags, host=settings.host, ours=ours)
 
 
-def _take_over(
-    settings: Settings, documents: Sequence[dict[str, Any]], *, say: Say
-) -> list[children.Child]:
+def _take_over(settings: Settings, name: str, *, say: Say) -> list[children.Child]:
     """Adopt or end what an earlier `up` left, then start what is missing.
 
     If that fails, what was started here is ended again; what was found goes on as it was.
@@ -198,7 +217,7 @@ def _take_over(
     supervised: list[children.Child] = []
     started: list[children.Child] = []
     try:
-        for order in orders(settings, documents):
+        for order in orders(settings, name):
             child = children.Child(order=order, state=state)
             if child.adopt():
                 say(f"adopted the running {order.name} (pid {child.pid})")
@@ -216,7 +235,7 @@ def _take_over(
 
 def _supervise(
     settings: Settings,
-    documents: Sequence[dict[str, Any]],
+    name: str,
     supervised: Sequence[children.Child],
     signals: Signals,
     *,
@@ -229,7 +248,8 @@ def _supervise(
     watched = progress.Progress(
         server=f"http://127.0.0.1:{settings.api_port}",
         balancer=f"http://127.0.0.1:{settings.control_port}",
-        hint=_hint(settings, name=ring(documents).partition("/")[2]),
+        ring=name,
+        hint=_hint(settings, name=name.partition("/")[2]),
         say=say,
     )
     watched.start()
@@ -269,6 +289,8 @@ def _busy(state: statedir.StateDir) -> str:
     )
 
 
-def _record_ourselves(state: statedir.StateDir) -> None:
+def _record_ourselves(state: statedir.StateDir, name: str) -> None:
+    with contextlib.suppress(OSError):  # the next `up` without files then takes the oldest set
+        statedir.write_atomically(state.ring_file, json.dumps({"ring": name}))
     order = children.Order(name="up", argv=tuple(sys.argv), ports=())
     children.write_record(state, order, psutil.Process())

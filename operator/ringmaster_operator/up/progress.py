@@ -16,13 +16,20 @@ _GOODBYE = 1.0  # for a look under way; it may hang with the operator
 
 
 class Progress:
-    """Says each change of a ServerSet's counts, and once, when all is ready, the hint."""
+    """Says each change of a ServerSet's counts, and once, when the set of `ring` serves, the hint."""
 
     def __init__(
-        self, *, server: str, balancer: str, hint: Sequence[str], say: Callable[[str], None]
+        self,
+        *,
+        server: str,
+        balancer: str,
+        ring: str,
+        hint: Sequence[str],
+        say: Callable[[str], None],
     ) -> None:
         self._client = client.Client(server)
         self._balancer = balancer
+        self._ring = ring
         self._hint = list(hint)
         self._say = say
         self._said: dict[str, str] = {}
@@ -57,7 +64,8 @@ class Progress:
         for key in self._said.keys() - set(map(printers.resource_key, documents)):
             self._said.pop(key)
             self._say(f"{key} is gone")
-        if self._hint and documents and all(map(printers.settled, documents)):
+        served = [d for d in documents if "/".join(printers.identity(d)) == self._ring]
+        if self._hint and any(map(printers.settled, served)):
             self._welcome()
 
     def _tell(self, key: str, line: str) -> None:

@@ -115,6 +115,8 @@ def test_without_the_token_there_is_only_401(client, headers, path):
         ({"data": b"{}", "json": None, "content_type": "text/plain"}, 415),
         ({"data": b"{", "json": None, "content_type": "application/json"}, 400),
         ({"data": b"\xff", "json": None, "content_type": "application/json"}, 400),
+        ({"data": b'{"epoch": NaN}', "json": None, "content_type": "application/json"}, 400),
+        ({"data": b'{"epoch": 1e999}', "json": None, "content_type": "application/json"}, 400),
         ({"data": b"[" * 99_999, "json": None, "content_type": "application/json"}, 400),
         (
             {"data": bytes(api.BODY_BYTES + 1), "json": None, "content_type": "application/json"},

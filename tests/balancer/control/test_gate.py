@@ -11,7 +11,7 @@ import psutil
 import pytest
 from ringmaster_balancer import codes, errors, members
 from ringmaster_balancer.control import gate, trial
-from ringmaster_balancer.ring import custom, table
+from ringmaster_balancer.ring import checks, custom, table
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,26 @@ def refused(door, asked):
     with pytest.raises(gate.HashRefused) as said:
         asyncio.run(door.admit(asked))
     return said.value
+
+
+def test_what_is_wrong_is_said_once_a_check_with_all_that_it_is_about():
+    def fault(*found):
+        findings = tuple(
+            checks.Finding(check="evenness", good=False, words=words, about=about)
+            for about, words in found
+        )
+        verdict = gate.Verdict(
+            reference="m:f", digest="", kind=custom.Kind.KEY, golden=(), findings=findings
+        )
+        (said,) = verdict.faults
+        return said
+
+    assert fault(("uuids", "87 of 512")) == "evenness: uuids: 87 of 512"
+    assert (
+        fault(("uuids", "87 of 512"), ("words", "9")) == "evenness: uuids: 87 of 512 (also words)"
+    )
+    assert fault(("", "one has 3"), ("", "one has 4")) == "evenness: one has 3 (also one has 4)"
+    assert fault(("", "the same"), ("", "the same")) == "evenness: the same"
 
 
 def test_our_own_hashes_need_no_gate(tmp_path):

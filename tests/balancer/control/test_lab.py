@@ -124,7 +124,11 @@ def test_what_the_operator_says_in_another_form_reaches_the_student_in_the_labs(
     assert told in answer.json["message"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 99_999])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"7", b"\xff", b"[" * 99_999,
+     b'{"n": NaN}', b'{"n": -Infinity}', b'{"n": 1e999}', b'{"n": 1, "x": [NaN]}'],
+)  # fmt: skip
 def test_a_body_that_is_no_object_is_400_and_not_handed_on(client, operator, body):
     assert failure(client.post("/lab/add", data=body)) == 400
     assert operator.asked == []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fake_worker
 import pytest
+import structlog.testing
 from ringmaster_balancer import ipc, members, settings, sockets
 from ringmaster_balancer.dataplane import worker
 from ringmaster_balancer.ring import table
@@ -42,8 +43,8 @@ class Control:
     def say(self, kind, body=b"", **fields):
         self._writer.write(ipc.encode(ipc.Frame(kind=kind, fields=fields, body=body)))
 
-    def install(self, seq=1, body=TABLE):
-        health = {"healthy": {"a-1": True}, "erring": []}
+    def install(self, seq=1, body=TABLE, *, healthy=True):
+        health = {"healthy": {"a-1": healthy}, "erring": []}
         self.say(Kind.INSTALL, body, seq=seq, space=1, membership=DOCUMENT, **health)
 
     async def hear(self):
@@ -159,6 +160,26 @@ def test_a_worker_confirms_reports_and_complains():
             pass
         assert frame.fields["seq"] == 5
         control.close()
+
+    run(scenario)
+
+
+def test_members_from_before_that_do_not_answer_are_no_error_until_one_has():
+    async def scenario(w, _task):
+        control, _ = await w.accept()
+        with structlog.testing.capture_logs() as told:
+            control.install(seq=1, healthy=False)  # as read from disk: no probe has passed yet
+            await control.hear()
+            control.say(Kind.HEALTH, healthy={"a-1": True}, erring=[])
+            control.say(Kind.HEALTH, healthy={"a-1": False}, erring=[])
+            control.install(seq=2, body=b"", healthy=False)
+            await control.hear()
+        control.close()
+        assert [(each["log_level"], each["event"][:23]) for each in told] == [
+            ("info", "no member that was kept"),
+            ("info", "enough members are well"),
+            ("error", "too many members are ou"),
+        ]
 
     run(scenario)
 

@@ -189,10 +189,10 @@ def test_from_nobody_and_to_nobody():
     assert comparison.compare(other, nobody).moves == {("web-0", None): 1.0}
 
 
-@given(PAIRS, NOT_EMPTY, NOT_EMPTY)
-def test_traffic_by_slot_follows_the_slots_that_move(rings, before, after):
+@given(PAIRS, WEIGHTS, WEIGHTS, st.booleans())
+def test_traffic_by_slot_follows_the_slots_that_move(rings, before, after, same_keys):
     one, other = build(rings[0], before), build(rings[1], after)
-    found = comparison.compare(one, other)
+    found = comparison.compare(one, other, same_keys=same_keys)
     # As many requests in each slot as the slot is long: the moved share of the traffic is that of
     # the key space.
     hits, total = one.weight()

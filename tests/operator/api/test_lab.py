@@ -58,6 +58,8 @@ def test_n_must_be_a_positive_integer_in_reach(n: Any, more: bool) -> None:
         b"n=3",
         b"[]",
         b"{}",
+        b'{"n": NaN}',
+        b'{"n": 1e999}',
         b"3",
         b"\xff",
         b"[" * 100_000,
@@ -213,6 +215,27 @@ def test_a_name_that_nobody_will_bear_since_the_set_was_scaled_down_is_told() ->
     assert unused(3, "S8") == ""
     leaving = [*THREE[:2], local_api.view("S3", state=views.DRAINING)]
     assert unused(3, "S5", seen=leaving) == ""
+
+
+def held_document(replicas: int, *, generation: int = 2, reason: str = "MoveHeld") -> Any:
+    document = local_api.server_set(replicas=replicas)
+    document["metadata"]["generation"] = 2
+    fact = {"status": "False", "reason": reason, "message": "40 % of the keys"}
+    fact["observedGeneration"] = generation
+    document["status"] = {"conditions": [{"type": "BalancerSynced", **fact}]}
+    return document
+
+
+def test_what_is_held_back_is_told_once_the_operator_has_judged_this_very_wish() -> None:
+    assert lab.held(held_document(5), THREE) == "40 % of the keys"
+    assert lab.held(held_document(2), THREE) == "40 % of the keys"
+    assert lab.held(held_document(5, generation=1), THREE) == ""
+    assert lab.held(held_document(5, reason="PushFailed"), THREE) == ""
+    assert lab.held(local_api.server_set(replicas=5), THREE) == ""
+
+
+def test_a_hold_of_something_else_ends_no_wish_that_is_under_way() -> None:
+    assert lab.held(held_document(3), THREE) == ""  # they exist, so the operator lets them
 
 
 def test_partly_in_the_ring_is_neither_added_nor_removed() -> None:

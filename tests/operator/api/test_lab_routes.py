@@ -103,11 +103,12 @@ def test_a_refused_wish_changes_nothing(server: local_api.Server, operator: Oper
 def test_many_wishes_at_once_all_take_effect(server: local_api.Server, operator: Operator) -> None:
     with futures.ThreadPoolExecutor(8) as pool:
         wishes = [
-            *(pool.submit(ask, server, "add", 2, f"S{number}") for number in range(6)),
+            # Three each: both removals at once leave a place for every name that waits.
+            *(pool.submit(ask, server, "add", 3, f"S{number}") for number in range(6)),
             *(pool.submit(ask, server, "rm", 1) for _ in range(2)),
         ]
         assert {wish.result()[0] for wish in wishes} == {200}
-    assert server.get(f"{SETS}/web")["spec"]["replicas"] == 3 + 12 - 2
+    assert server.get(f"{SETS}/web")["spec"]["replicas"] == 3 + 18 - 2
 
 
 def test_the_same_name_twice_at_once_is_given_once(
@@ -157,6 +158,37 @@ def test_a_wish_that_a_scale_down_has_overtaken_ends_at_once(
         "<Error> The ServerSet was scaled to 3 meanwhile; "
         "Hostname 'S5' waits for the next server that is added"
     )
+
+
+def test_a_wish_is_not_overtaken_by_what_changes_while_the_replicas_are_looked_at(
+    server: local_api.Server, operator: Operator
+) -> None:
+    operator.paused = True
+    there = list(server.replicas.seen)
+    starting = local_api.view("S5", state="", phase=observed.Phase.STARTING)
+
+    def change() -> None:
+        document = server.store.get("default", "web")
+        assert document is not None
+        spec = document["spec"]
+
+        def scaled(replicas: int, *names: str) -> None:
+            fresh = {**document, "spec": {**spec, "replicas": replicas, "names": list(names)}}
+            server.store.update("default", "web", lambda _: fresh)
+
+        match spec["replicas"], spec.get("names"):
+            case 5, ["S5"]:
+                scaled(4, "S5")  # somebody scales down
+            case 4, ["S5"]:
+                scaled(5)  # and up again, and the operator follows: all after the spec was read
+                server.replicas.seen = [*there, starting, local_api.view("S6")]
+            case 5, []:
+                server.replicas.seen = [*there, local_api.view("S5"), local_api.view("S6")]
+
+    server.replicas.look = change
+    code, document = ask(server, "add", 2, "S5")
+    assert (code, document["message"]["N"]) == (200, 5)
+    assert "S5" in document["message"]["replicas"]
 
 
 def test_an_engine_that_hangs_keeps_nobody_waiting_who_does_not_need_it(
@@ -260,6 +292,43 @@ def test_what_takes_too_long_is_said_with_the_counts_and_stays_wanted(
     kept = impatient.store.get("default", "web")
     assert kept is not None
     assert (kept["spec"]["replicas"], kept["spec"]["names"]) == (5, ["S5"])
+
+
+def test_what_takes_too_long_is_said_with_what_is_wrong(impatient: local_api.Server) -> None:
+    impatient.store.create("default", "web", server_set())
+    troubles = [
+        {"type": "Ready", "status": "False", "reason": "HashRefused", "message": "too uneven"},
+        {"type": "ReplicaFailure", "status": "True", "reason": "CrashLoop", "message": "web-3"},
+    ]
+    impatient.store.update_status(
+        "default", "web", lambda now: now | {"status": {"conditions": troubles}}
+    )
+    message = ask(impatient, "add", 2)[1]["message"]
+    assert message.endswith(
+        "the wish stays, the rest follows (HashRefused: too uneven; CrashLoop: web-3)"
+    )
+
+
+@pytest.mark.parametrize("what", ["add", "rm"])
+def test_a_wish_that_is_held_back_is_answered_at_once(
+    server: local_api.Server, operator: Operator, what: str
+) -> None:
+    operator.paused = True
+
+    def hold(change: watchlog.Change) -> None:
+        generation = change.document["metadata"]["generation"]
+        fact = {"status": "False", "reason": "MoveHeld", "message": "40 % of the keys"}
+        told = {"type": "BalancerSynced", "observedGeneration": generation, **fact}
+        server.store.update_status(
+            "default", "web", lambda now: now | {"status": {"conditions": [told]}}
+        )
+
+    server.store.subscribe(hold)
+    code, document = ask(server, what, 2)
+    assert (code, document["status"]) == (409, "failure")
+    assert document["message"] == (
+        "<Error> The change is held back: 40 % of the keys; the wish stays until then"
+    )
 
 
 def test_a_store_that_fails_is_a_503_in_the_same_form(

@@ -42,6 +42,15 @@ def test_without_a_balancer_the_decision_is_all_there_is() -> None:
     assert ring() == "active"
 
 
+def test_what_the_document_says_reads_back() -> None:
+    view = local_api.view("S1", at=1_763_863_200.123456)
+    replica = dataclasses.replace(
+        view.replica, owner_uid="", created_at=1_763_863_200.0, restarts=2, deletion_cost=-7
+    )
+    view = dataclasses.replace(view, replica=replica)
+    assert views.parse(view.document("default")) == view
+
+
 def test_the_document_shows_what_clients_meet() -> None:
     view = dataclasses.replace(local_api.view("S1"), held="partly")
     shown = view.document("default")

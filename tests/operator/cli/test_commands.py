@@ -217,6 +217,20 @@ def test_wait_returns_when_the_condition_is_met(run, server, web) -> None:
     assert done.output == "serverset.ringmaster.dev/web condition met\n"
 
 
+def test_wait_is_not_content_with_what_was_true_of_an_earlier_spec(run, server, web) -> None:
+    def ready(generation: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        told = {"type": "Ready", "status": "True", "observedGeneration": generation}
+        return lambda now: now | {"status": {"conditions": [told]}}
+
+    server.store.update_status("default", "web", ready(1))
+    assert run("scale", "web", "--replicas=5").exit_code == 0
+    done = run("wait", "web", "--for=condition=Ready", "--timeout=0")
+    assert done.exit_code == 1
+    assert "Ready is True, of an earlier generation" in done.stderr
+    server.store.update_status("default", "web", ready(2))
+    assert run("wait", "web", "--for=condition=Ready", "--timeout=0").exit_code == 0
+
+
 def test_wait_in_vain_exits_1_and_for_nonsense_too(run, web) -> None:
     assert run("wait", "web", "--for=condition=Ready", "--timeout=0").exit_code == 1
     assert "unrecognized condition" in run("wait", "web", "--for=love").stderr

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import planning
 import pytest
 import serversets
 import simulation
 from ringmaster_operator import errors
+from ringmaster_operator.api import views
 from ringmaster_operator.cli import preview
 
 
@@ -45,6 +47,49 @@ def test_members_go_from_the_highest_ordinal_down_victims_first() -> None:
     down = {"victims": ["web-0-x"]}
     made = preview.of(document(2, scaleDown=down), held(0, 1, 2, 10))
     assert made.go == ("web-0", "web-10")
+
+
+def seen(ordinal: int, *, state: str = "active", **values: Any) -> views.ReplicaView:
+    """A replica of `held`, as the operator shows it."""
+    return views.ReplicaView(planning.replica(ordinal, name=f"web-{ordinal}-x", **values), state)
+
+
+def gone(*views_: views.ReplicaView, replicas: int = 2, **fields: Any) -> tuple[str, ...]:
+    made = preview.of(document(replicas, **fields), held(0, 1, 2), views_)
+    assert not made.guessed
+    return made.go
+
+
+def test_who_goes_is_what_the_operator_would_choose() -> None:
+    now = planning.NOW
+    assert gone(seen(0), seen(1), seen(2)) == ("web-2",)
+    assert gone(seen(0), seen(1, ready_since=now - 5), seen(2)) == ("web-1",)
+    assert gone(seen(0), seen(1, restarts=3), seen(2)) == ("web-1",)
+    assert gone(seen(0, deletion_cost=-1), seen(1), seen(2)) == ("web-0",)
+    assert gone(seen(0, state="absent"), seen(1), seen(2)) == ("web-0",)
+    assert gone(seen(0), seen(1), seen(2), scaleDown={"victims": ["web-1-x"]}) == ("web-1",)
+
+
+def test_a_place_stands_by_the_best_of_its_replicas() -> None:
+    old = seen(1)
+    starting = views.ReplicaView(planning.unready(1, attempt=2, member_id="web-1"))
+    assert gone(seen(0), old, starting, seen(2)) == ("web-2",)
+    dead = views.ReplicaView(planning.failed(0, attempt=2, member_id="web-0", name="web-0-x"))
+    assert gone(dead, seen(1), seen(2)) == ("web-0",)
+
+
+def test_without_the_operators_word_it_is_a_guess() -> None:
+    assert preview.of(document(2), held(0, 1, 2)).guessed
+    assert preview.of(document(2), held(0, 1, 2), [seen(0)]).guessed  # of another world
+    assert not preview.of(document(4), held(0, 1, 2)).guessed
+    assert preview.of(document(2), held(1, 2, web_0="absent")).go == ("web-0",)
+
+
+def test_a_guess_is_not_called_exact() -> None:
+    made = preview.of(document(2), held(0, 1, 2))
+    text = preview.text(TOLD, made, limit=None)
+    assert "its choice may differ" in text
+    assert "exact" not in text
 
 
 def test_a_manifest_that_names_no_number_keeps_the_one_there_is() -> None:
@@ -119,6 +164,19 @@ def test_nothing_counted_and_nothing_moved_are_said() -> None:
     assert "no request was counted" in told(traffic={"seconds": 5.0, "requests": 0, "moved": 0})
     assert "nothing moves" in told(moves=[])
     assert "requests" not in told(traffic=None)
+
+
+def test_a_first_ring_takes_no_key_from_anybody() -> None:
+    before = {**SIDE, "members": 0}
+    text = told(
+        limit=10, moved=0.0, ring={"before": before, "after": {**SIDE, "members": 3}},
+        moves=[{"from": None, "to": "web-0", "share": 0.33}],
+        traffic={"seconds": 300.0, "requests": 16, "moved": 0.0, "needless": 0.0},
+    )  # fmt: skip
+    assert text.splitlines()[1] == "first ring: no key had a member"
+    assert "<nobody>   web-0   33.00 %" in text
+    for word in ("moves 0", "requests", "held"):
+        assert word not in text
 
 
 def test_long_lists_are_cut_and_it_is_said() -> None:

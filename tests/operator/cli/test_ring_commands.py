@@ -9,6 +9,7 @@ from typing import Any
 import click.testing
 import http_balancer
 import pytest
+import scripted_api
 import simulation
 import yaml
 from ringmaster_operator import cli
@@ -60,6 +61,23 @@ def test_plan_reads_a_manifest_and_says_what_would_move(balancer, where) -> None
     assert "moves 24.75 % of the key space" in done.output
     assert balancer.asked == ["GET /v1/rings/default/web", "POST /v1/rings/default/web/plan"]
     assert json.loads(run("plan", "-f", "-", "-o", "json", *where, text=manifest).output) == TOLD
+
+
+def test_plan_asks_the_operator_who_goes(balancer, where) -> None:
+    balancer.answers["POST"] = answer(**TOLD)
+    members = [{"id": f"web-{n}", "replica": f"web-{n}-abcde", "state": "active"} for n in range(3)]
+    balancer.answers["GET"] = answer(members=members)
+    api = scripted_api.ScriptedApi()
+    items = [scripted_api.replica(n, restarts=int(n == 1)) for n in range(3)]
+    api.answers["GET", scripted_api.SET + "/replicas"] = (200, {"items": items})
+    manifest = yaml.safe_dump(simulation.document(2))
+    with api.running() as server:
+        done = run("plan", "-f", "-", "--server", server, *where, text=manifest)
+    assert "web-1 goes" in done.output
+    assert "(exact" in done.output
+    alone = run("plan", "-f", "-", "--server", "http://127.0.0.1:1", *where, text=manifest)
+    assert "web-2 goes" in alone.output
+    assert "may differ" in alone.output
 
 
 @pytest.mark.parametrize("allowed", ["true", "True", None])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import planning
+import pytest
+import simulation
 from planning import NOW, V2
 from ringmaster_operator import memory, observed
 
@@ -137,3 +139,40 @@ def test_scaling_to_the_same_number_with_gaps_changes_nothing() -> None:
     replicas = [planning.replica(o) for o in (1, 4, 7)]
     before = planning.at_rest(planning.server_set(3), replicas)
     assert str(planning.decide(planning.server_set(3), replicas, before=before)) == ""
+
+
+@pytest.mark.parametrize("failing", ["Pause", "Rollback"])
+def test_a_bad_template_that_is_gone_leaves_no_backoff_behind(failing: str) -> None:
+    world = simulation.World(progressDeadlineSeconds=5, strategy={"onFailure": failing})
+    world.run(15.0)
+    survivors = world.ring()
+    world.edit(template=simulation.template("crash"))
+    world.run(4.0)
+    assert world.condition("ReplicaFailure") == ("True", "CrashLoop")
+    if failing == "Pause":
+        world.edit(template=simulation.template())
+    world.run(8.0)
+    assert world.ring() == survivors
+    assert world.condition("ReplicaFailure") == ("False", "NoFailure")
+    assert {p.failures for p in world.records.load_memory(world.owner).places.values()} == {0}
+    world.runtime.kill(survivors[0])
+    world.step()
+    assert len(world.runtime.living()) == 3  # its successor is there at once
+
+
+def test_one_that_outlived_its_successors_is_forgiven_only_once_it_has_served_for_a_while() -> None:
+    young = planning.replica(0, ready_since=NOW - 3)
+    place = memory.Place(attempt=4, due=False, seen=True, failures=3, revision=planning.V1)
+    made = planning.decide(planning.server_set(1), [young], before=memory.Memory(places={0: place}))
+    assert made.memory.places[0].failures == 3
+    assert made.requeue_after == pytest.approx(7)
+    later = planning.decide(planning.server_set(1), [young], before=made.memory, now=NOW + 7)
+    assert later.memory.places[0].failures == 0
+
+
+def test_an_outdated_one_that_serves_does_not_forgive_the_failures_of_the_target() -> None:
+    old = planning.replica(0)
+    place = memory.Place(attempt=4, due=True, seen=True, failures=3, revision=V2)
+    wanted = planning.server_set(1, image="v2")
+    made = planning.decide(wanted, [old], before=memory.Memory(places={0: place}))
+    assert made.memory.places[0].failures == 3

@@ -18,12 +18,12 @@ def server(tmp_path: Path) -> Iterator[local_api.Server]:
         yield running
 
 
-def status(server: local_api.Server, **counts: int) -> None:
+def status(server: local_api.Server, name: str = "web", **counts: int) -> None:
     def change(now: dict[str, Any]) -> dict[str, Any]:
         observed = now["metadata"]["generation"]
         return now | {"status": counts | {"observedGeneration": observed}}
 
-    server.store.update_status("default", "web", change)
+    server.store.update_status("default", name, change)
 
 
 def test_each_change_is_said_once_and_the_hint_when_all_is_ready(server) -> None:
@@ -32,7 +32,11 @@ def test_each_change_is_said_once_and_the_hint_when_all_is_ready(server) -> None
     with http_balancer.HttpBalancer().running() as balancer:
         balancer.answers["GET"] = (503, b"", {})
         subject = progress.Progress(
-            server=server.url, balancer=balancer.url, hint=["curl"], say=said.append
+            server=server.url,
+            balancer=balancer.url,
+            ring="default/web",
+            hint=["curl"],
+            say=said.append,
         )
         subject.look()
         subject.look()
@@ -46,10 +50,35 @@ def test_each_change_is_said_once_and_the_hint_when_all_is_ready(server) -> None
         subject.close()
 
 
+def test_the_hint_waits_for_the_set_that_is_served_alone(server) -> None:
+    server.post(local_api.server_set("other"))
+    said: list[str] = []
+    with http_balancer.HttpBalancer().running() as balancer:
+        balancer.answers["GET"] = (200, b"", {})
+        subject = progress.Progress(
+            server=server.url,
+            balancer=balancer.url,
+            ring="default/web",
+            hint=["curl"],
+            say=said.append,
+        )
+        status(server, "other", replicas=3, readyReplicas=3, inRing=3)
+        subject.look()
+        assert "curl" not in said
+        server.post(local_api.server_set())
+        status(server, replicas=3, readyReplicas=3, inRing=3)
+        status(server, "other", replicas=3, readyReplicas=3, inRing=0)
+        subject.look()
+        assert said[-1] == "curl"
+        subject.close()
+
+
 def test_what_is_gone_is_said(server) -> None:
     document = server.post(local_api.server_set()).json()
     said: list[str] = []
-    subject = progress.Progress(server=server.url, balancer="", hint=[], say=said.append)
+    subject = progress.Progress(
+        server=server.url, balancer="", ring="default/web", hint=[], say=said.append
+    )
     subject.look()
     server.store.delete("default", "web")
     server.forget(document)
@@ -61,7 +90,7 @@ def test_what_is_gone_is_said(server) -> None:
 def test_an_operator_that_is_not_there_is_nothing_to_say() -> None:
     said: list[str] = []
     subject = progress.Progress(
-        server="http://127.0.0.1:1", balancer="", hint=["x"], say=said.append
+        server="http://127.0.0.1:1", balancer="", ring="default/web", hint=["x"], say=said.append
     )
     subject.look()
     subject.close()
@@ -71,7 +100,9 @@ def test_an_operator_that_is_not_there_is_nothing_to_say() -> None:
 def test_after_the_stop_nothing_is_said(server) -> None:
     server.post(local_api.server_set())
     said: list[str] = []
-    subject = progress.Progress(server=server.url, balancer="", hint=[], say=said.append)
+    subject = progress.Progress(
+        server=server.url, balancer="", ring="default/web", hint=[], say=said.append
+    )
     subject.start()
     subject.stop()
     subject.look()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -13,7 +15,7 @@ import psutil
 import pytest
 import serversets
 import yaml
-from ringmaster_operator import errors, statedir, up
+from ringmaster_operator import errors, statedir, store, up
 from ringmaster_operator.up import children
 
 
@@ -40,15 +42,41 @@ def said(order: children.Order) -> str:
     return " ".join(order.argv)
 
 
-def test_the_ring_is_that_of_the_first_serverset() -> None:
-    assert up.ring([]) == "default/web"
+def keep(state: statedir.StateDir, *keys: tuple[str, str]) -> None:
+    """ServerSets in the store of the folder, each a second younger than the one before."""
+    state.prepare()
+    seconds = itertools.count(1_763_863_200)
+    with contextlib.closing(
+        store.Store(state.database, clock=lambda: float(next(seconds)))
+    ) as records:
+        for namespace, name in keys:
+            records.create(namespace, name, serversets.changed(("metadata.name", name)))
+
+
+def test_the_ring_is_that_of_the_first_serverset(state) -> None:
+    assert up.ring(state, []) == "default/web"
     first = {"metadata": {"name": "api", "namespace": "prod"}}
-    assert up.ring([first, {"metadata": {"name": "web"}}]) == "prod/api"
+    keep(state, ("default", "web"))
+    assert up.ring(state, [first, {"metadata": {"name": "web"}}]) == "prod/api"
+
+
+def test_without_files_the_ring_is_that_of_the_set_that_is_kept(state) -> None:
+    keep(state, ("prod", "api"))
+    assert up.ring(state, []) == "prod/api"
+
+
+def test_of_several_that_are_kept_it_is_the_one_served_last_else_the_oldest(state) -> None:
+    keep(state, ("prod", "web"), ("default", "api"), ("default", "web"))
+    assert up.ring(state, []) == "prod/web"
+    state.ring_file.write_text('{"ring": "default/api"}')
+    assert up.ring(state, []) == "default/api"
+    state.ring_file.write_text('{"ring": "default/gone"}')
+    assert up.ring(state, []) == "prod/web"
 
 
 def test_balancer_and_operator_are_told_of_each_other(state) -> None:
     balancer, operator = up.orders(
-        settings(state, port=1, control_port=2, api_port=3, files=("a.yaml",)), []
+        settings(state, port=1, control_port=2, api_port=3, files=("a.yaml",)), "default/web"
     )
     assert said(balancer).startswith(f"{sys.executable} -m ringmaster_balancer --ring default/web")
     for part in ("--port 1", "--control-port 2", "--lab-api --operator-url http://127.0.0.1:3"):
@@ -59,14 +87,14 @@ def test_balancer_and_operator_are_told_of_each_other(state) -> None:
 
 
 def test_the_balancer_is_told_where_the_users_hash_functions_are(state, tmp_path) -> None:
-    balancer, _ = up.orders(settings(state, hash_path=tmp_path), [])
+    balancer, _ = up.orders(settings(state, hash_path=tmp_path), "default/web")
     assert f"--hash-path {tmp_path}" in said(balancer)
-    balancer, _ = up.orders(settings(state), [])
+    balancer, _ = up.orders(settings(state), "default/web")
     assert "--hash-path" not in said(balancer)
 
 
 def test_without_the_lab_api_the_balancer_does_not_know_the_operator(state) -> None:
-    balancer, _ = up.orders(settings(state, lab_api=False, workers=3), [])
+    balancer, _ = up.orders(settings(state, lab_api=False, workers=3), "default/web")
     assert "--lab-api" not in said(balancer)
     assert "--operator-url" not in said(balancer)
     assert "--workers 3" in said(balancer)
@@ -75,7 +103,9 @@ def test_without_the_lab_api_the_balancer_does_not_know_the_operator(state) -> N
 def test_no_secret_is_on_a_command_line(state) -> None:
     state.prepare()
     token = state.token()
-    assert not [order for order in up.orders(settings(state), []) if token in said(order)]
+    assert not [
+        order for order in up.orders(settings(state), "default/web") if token in said(order)
+    ]
 
 
 def test_a_wrong_spec_file_starts_nothing(state, tmp_path) -> None:
