@@ -140,7 +140,10 @@ class DataPlane:
     # -- membership
 
     def install(self, membership: members.Membership, compiled: table.Table) -> None:
-        """Route by this from the next request on; requests in flight finish where they are."""
+        """Route by this from the next request on; requests in flight finish where they are.
+
+        But those that wait on a member that left without a drain, as on one that became ill.
+        """
         old = {**self._retired, **self.pools}
         known = {*self.pools, *self._draining}
         pools: dict[upstreams.Identity, snapshot.Pool] = {}
@@ -164,6 +167,7 @@ class DataPlane:
         self._retire([pool for who, pool in {**old, **draining}.items() if who not in pools])
         for who in pools:
             self._retired.pop(who, None)
+        left = {who for who in self.pools if who not in pools and who not in draining}
         self.pools = pools
         if len(self.hits) != compiled.slots:
             self.hits = array("I", bytes(4 * compiled.slots))
@@ -175,6 +179,7 @@ class DataPlane:
         self._log(wanted=self.rules.access_log)
         self._make_readers()
         self._assess()
+        self._leave(left)
         while self._waiting:
             self._spawn(self._accept(self._waiting.pop()))
         replicas = {member.replica for member in membership.members}
@@ -301,11 +306,12 @@ class DataPlane:
             else:
                 ill.add(pool.identity)
         self._assess()
-        ill = {who for who in ill if who not in self.pools or not self.pools[who].open}
-        if ill and any(pool.open for pool in self.pools.values()):
-            self._leave(ill)
+        self._leave({who for who in ill if who not in self.pools or not self.pools[who].open})
 
     def _leave(self, ill: set[upstreams.Identity]) -> None:
+        """Requests that wait on these go elsewhere, if there is anybody else."""
+        if not ill or not any(pool.open for pool in self.pools.values()):
+            return
         for pool in [pool for who, pool in self.pools.items() if who in ill]:
             idle, pool.idle = list(pool.idle), type(pool.idle)()
             for connection in idle:

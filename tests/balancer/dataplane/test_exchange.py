@@ -294,6 +294,41 @@ def test_requests_that_wait_on_a_member_found_ill_move_on_at_once() -> None:
     scripted.run(scenario())
 
 
+@pytest.mark.parametrize("state", [members.State.ABSENT, members.State.DRAINING])
+def test_a_request_waits_on_with_a_member_that_drains_and_not_with_one_that_is_absent(
+    state: members.State,
+) -> None:
+    """The operator may see that a member hangs before the balancer's own probes do."""
+
+    async def scenario() -> None:
+        hanging: list[str] = []
+
+        def play_of(name: str) -> scripted.Play:
+            async def play(peer: scripted.Peer) -> None:
+                while await peer.head():
+                    if name not in hanging:
+                        peer.send(scripted.OK)
+
+            return play
+
+        async with scripted.stand(play_of("web-0"), play_of("web-1")) as stand:
+            first, second = stand.order("k")
+            hanging.append(first)
+            client, poster = await stand.connect(), await stand.connect()
+            client.send(scripted.get())
+            poster.send(post())
+            await scripted.eventually(lambda: len(stand.upstreams[first].peers) == 2)
+            await scripted.eventually(lambda: stand.plane.in_flight()[f"{first}-r"] == 2)
+            stand.install(states={first: state})
+            moves = state is members.State.ABSENT
+            if moves:
+                assert (await client.response())[0] == 200
+            assert stand.upstreams[second].requests == moves
+            assert stand.plane.in_flight()[f"{first}-r"] == 2 - moves  # the POST waits on
+
+    scripted.run(scenario())
+
+
 @pytest.mark.parametrize("retries", [{"attempts": 0}, {"budgetPercent": 0, "budgetMinimum": 0}])
 def test_a_request_that_may_go_nowhere_else_stays_with_a_member_found_ill(
     retries: dict[str, int],
