@@ -194,7 +194,9 @@ def _ready(
     views = report.seen.balancers
     if wanted and report.seen.missing:
         return replace(balancers, type="Ready")
-    if views and (not synced(views, report.memory) or _in_ring(report) < wanted):
+    if views and not (any(view.live for view in views) and synced(views, report.memory)):
+        return replace(balancers, type="Ready")
+    if views and _in_ring(report) < wanted:
         said = f"{_in_ring(report)} of {wanted} replicas are in the ring"
         return conditions.Fact("Ready", status=False, reason="NotInRing", message=said)
     return conditions.Fact(

@@ -88,7 +88,7 @@ def test_one_dead_balancer_beside_a_live_one_is_told_and_no_obstacle() -> None:
     assert made["Ready"] == ("True", "AllReplicasServe")
     assert made["BalancerSynced"] == ("False", "BalancerUnreachable")
     alone = replace(base, seen=replace(seen, balancers=(dead,)))
-    assert conditions(status.calculate(alone))["Ready"] == ("False", "NotInRing")
+    assert conditions(status.calculate(alone))["Ready"] == ("False", "BalancerUnreachable")
 
 
 def test_no_balancer_is_said_and_an_obstacle_if_one_was_named() -> None:
@@ -120,7 +120,7 @@ def test_a_balancer_that_serves_another_set_of_this_name_is_said_to() -> None:
     (synced,) = [c for c in made["conditions"] if c["type"] == "BalancerSynced"]
     assert (synced["status"], synced["reason"]) == ("False", "OtherHolder")
     assert "another ServerSet of this name (UID u-2)" in synced["message"]
-    assert conditions(made)["Ready"] == ("False", "NotInRing")
+    assert conditions(made)["Ready"] == ("False", "OtherHolder")
 
 
 def test_a_hash_that_did_not_pass_is_the_reason_when_there_is_no_ring_to_stay_with() -> None:

@@ -6,6 +6,7 @@ server drops nulls. `x-kubernetes-*` fields pass through.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,7 +52,9 @@ def _structural(given: Schema, definitions: Mapping[str, Schema], *, template: b
     if "exclusiveMinimum" in given:  # a number in JSON Schema, a flag in OpenAPI 3.0
         result |= {"minimum": given["exclusiveMinimum"], "exclusiveMinimum": True}
     if not template and given.get("default") is not None:
-        result["default"] = _default(given)
+        result["default"] = default = _default(given)
+        if default not in ({}, []) and "description" in result:
+            result["description"] += f" Default: {_written(default)}."  # kubectl explain shows none
     if "items" in given:
         result["items"] = _structural(given["items"], definitions, template=template)
     if "properties" in given:
@@ -90,6 +93,11 @@ def _default(given: Schema) -> Any:
     if isinstance(default, list):
         return [_without_nulls(item) for item in default]
     return {} if given.get("properties") else default
+
+
+def _written(default: Any) -> str:
+    """As one would write it in YAML."""
+    return default if isinstance(default, str) else json.dumps(default)
 
 
 def _without_nulls(item: Any) -> Any:

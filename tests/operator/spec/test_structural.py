@@ -30,7 +30,7 @@ INNER = {
     "properties": {
         "share": {
             "type": "number",
-            "description": "Its share.",
+            "description": "Its share. Default: 1.",
             "minimum": 0,
             "exclusiveMinimum": True,
             "default": 1,
