@@ -1,8 +1,10 @@
 """Pushes the full membership to every balancer, and reads back what they hold.
 
 Law: every balancer is asked by itself and all at once; one that is dead costs the others nothing
-and is no error here, its view says so. A balancer that answers 404 serves another ring and is
-none of this ServerSet's. Who calls: `reconcile`, from worker threads.
+and is no error here, its view says so. One that was silent for its whole time is asked no more by
+those who wait for the answer, but by a thread of its own, until it says something. A balancer that
+answers 404 serves another ring and is none of this ServerSet's. Who calls: `reconcile`, from worker
+threads.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from dataclasses import dataclass, replace
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -45,6 +47,9 @@ class Found:
     sought: str
 
 
+_UNCONNECTED, _SILENT, _SLOW = "no connection in time", "no answer in time", "answers too slowly"
+_TIMES = frozenset({_UNCONNECTED, _SILENT, _SLOW})  # who says that has let somebody wait
+
 Find = Callable[[observed.Owner, "spec.Balancer"], Found]
 _Said = TypeVar("_Said", observed.BalancerView, observed.Judgement)
 
@@ -58,6 +63,9 @@ class Settings:
     body_bytes: int = 8 * 1024 * 1024  # 10,000 members need about 2 MB
     ca: str | None = None  # who signs the balancers' certificates; else the system's authorities
     parallel: int = 8  # balancers asked at the same time
+    again_seconds: float = 1.0  # between two questions to one that is silent; doubles ...
+    rarely_seconds: float = 5.0  # ... up to this
+    forget_seconds: float = 60.0  # until an address that nobody asks for is forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,15 @@ class _Answer:
     status: int
     body: dict[str, Any]
     message: str = ""
+
+
+@dataclass(slots=True)
+class _Line:
+    """The connections to one control address. `silent`: it let somebody wait in vain."""
+
+    session: requests.Session
+    used: float
+    silent: bool = False
 
 
 def trusting(ca: Path | None) -> Settings:
@@ -91,8 +108,9 @@ class HttpAnnouncer:
         self._find = find
         self._token = token
         self._settings = settings or Settings()
-        self._sessions: dict[str, requests.Session] = {}
+        self._lines: dict[str, _Line] = {}
         self._lock = Lock()
+        self._closed = Event()
         self._pool = futures.ThreadPoolExecutor(
             max_workers=self._settings.parallel, thread_name_prefix="announce"
         )
@@ -146,9 +164,11 @@ class HttpAnnouncer:
 
     def close(self) -> None:
         """Give back threads and connections."""
+        self._closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        for session in self._sessions.values():
-            session.close()
+        with self._lock:
+            for line in self._lines.values():
+                line.session.close()
 
     def _each(
         self,
@@ -210,21 +230,52 @@ class HttpAnnouncer:
         return observed.BalancerView(url=url, live=bool(answer.status), message=_said(answer))
 
     def _ask(self, method: str, url: str, document: dict[str, Any] | None = None) -> _Answer:
+        line = self._line(url)
+        if line.silent:
+            return _Answer(status=0, body={}, message=_SILENT)
+        answer = self._answer(line, method, url, document)
+        if answer.message in _TIMES and not self._closed.is_set():
+            self._wait_for(line, url)
+        return answer
+
+    def _answer(
+        self, line: _Line, method: str, url: str, document: dict[str, Any] | None
+    ) -> _Answer:
         try:
             try:
-                return self._once(method, url, document)
+                return self._once(line, method, url, document)
             except requests.ConnectionError as error:
                 if isinstance(error, requests.Timeout):
                     raise
                 # A kept connection that the other side closed this moment; all three methods
                 # are idempotent, so once more on a fresh one.
-                return self._once(method, url, document)
+                return self._once(line, method, url, document)
         except requests.RequestException as error:
             return _Answer(status=0, body={}, message=_reason(error))
 
-    def _once(self, method: str, url: str, document: dict[str, Any] | None) -> _Answer:
+    def _wait_for(self, line: _Line, url: str) -> None:
+        with self._lock:
+            if line.silent:
+                return
+            line.silent = True
+        # A daemon: an ending operator does not wait for it.
+        Thread(target=self._until_it_speaks, args=(line, url), name="silent", daemon=True).start()
+
+    def _until_it_speaks(self, line: _Line, url: str) -> None:
+        """Ask a silent balancer for its ring until it answers, or nobody wants to know any more."""
+        pause = 0.0
+        while not self._closed.wait(pause) and self._wanted(line):
+            if self._answer(line, "GET", url.partition("?")[0], None).message not in _TIMES:
+                break
+            pause = min(max(2 * pause, self._settings.again_seconds), self._settings.rarely_seconds)
+        line.silent = False
+
+    def _wanted(self, line: _Line) -> bool:
+        return time.monotonic() - line.used < self._settings.forget_seconds
+
+    def _once(self, line: _Line, method: str, url: str, document: dict[str, Any] | None) -> _Answer:
         deadline = time.monotonic() + self._settings.live_seconds
-        response = self._session(url).request(
+        response = line.session.request(
             method,
             url,
             json=document,
@@ -243,20 +294,28 @@ class HttpAnnouncer:
             if len(raw) > self._settings.body_bytes:
                 return _Answer(status=0, body={}, message="answers without end")
             if time.monotonic() > deadline:
-                return _Answer(status=0, body={}, message="answers too slowly")
+                return _Answer(status=0, body={}, message=_SLOW)
         try:
             body = json.loads(raw) if raw else {}
         except ValueError:
             body = {}
         return _Answer(response.status_code, body if isinstance(body, dict) else {})
 
-    def _session(self, url: str) -> requests.Session:
+    def _line(self, url: str) -> _Line:
         origin = url.split("/v1/", 1)[0]
+        now = time.monotonic()
         with self._lock:
-            session = self._sessions.get(origin)
-            if session is None:
-                session = self._sessions[origin] = _new_session(self._settings.ca)
-            return session
+            line = self._lines.get(origin)
+            if line is None:
+                self._forget()
+                line = self._lines[origin] = _Line(_new_session(self._settings.ca), now)
+            line.used = now
+            return line
+
+    def _forget(self) -> None:
+        """Balancers come and go with addresses of their own."""
+        for origin in [each for each, line in self._lines.items() if not self._wanted(line)]:
+            self._lines.pop(origin).session.close()
 
 
 def _new_session(ca: str | None) -> requests.Session:
@@ -358,9 +417,9 @@ def _said(answer: _Answer) -> str:
 
 def _reason(error: requests.RequestException) -> str:
     if isinstance(error, requests.ConnectTimeout):
-        return "no connection in time"
+        return _UNCONNECTED
     if isinstance(error, requests.Timeout):
-        return "no answer in time"
+        return _SILENT
     if isinstance(error, requests.ConnectionError):
         return "no connection"
     return f"no usable answer: {type(error).__name__}"

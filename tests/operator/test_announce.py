@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -272,3 +275,79 @@ def test_a_balancer_with_tls_is_believed_if_the_authority_given_signed_it(
     with announcer(url, settings=announce.trusting(None)) as made:
         (view,) = made.read_back(WEB, NO_URLS)
     assert not view.live
+
+
+class Moody:
+    """A control port by hand: it accepts, reads, and answers 404 once it is `well`."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.well = threading.Event()
+        self.asked: queue.Queue[socket.socket] = queue.Queue()
+        self.closed: queue.Queue[socket.socket] = queue.Queue()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            while connection.recv(65_536):
+                self.asked.put(connection)
+                if self.well.is_set():
+                    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        self.closed.put(connection)
+
+
+@pytest.fixture
+def moody() -> Iterator[Moody]:
+    made = Moody()
+    yield made
+    made.close()
+
+
+def test_a_silent_balancer_costs_its_time_once_and_is_asked_on_until_it_speaks(moody) -> None:
+    hasty = announce.Settings(live_seconds=0.1, again_seconds=0.02)
+    with announcer(moody.url, settings=hasty) as made:
+        (view,) = made.read_back(WEB, NO_URLS)
+        assert (view.live, view.message) == (False, "no answer in time")
+        while moody.asked.qsize() < 3:  # by itself
+            assert made.announce(WEB, NO_URLS, document()) != ()
+        moody.well.set()
+        deadline = time.monotonic() + 20
+        while made.read_back(WEB, NO_URLS) != ():  # another ring's, now that it says so
+            assert time.monotonic() < deadline
+
+
+def test_whoever_waits_does_not_ask_a_silent_balancer_again(moody) -> None:
+    patient = announce.Settings(live_seconds=0.1, again_seconds=600, rarely_seconds=600)
+    with announcer(moody.url, settings=patient) as made:
+        made.read_back(WEB, NO_URLS)
+        for _ in range(2):  # the caller's question, and at once that of the thread
+            moody.asked.get(timeout=10)
+        for _ in range(50):
+            assert not made.read_back(WEB, NO_URLS)[0].live
+            assert not made.announce(WEB, NO_URLS, document())[0].live
+        assert moody.asked.empty()
+
+
+def test_connections_to_balancers_that_nobody_asks_for_any_more_are_closed(moody, other) -> None:
+    moody.well.set()
+    with announcer(settings=announce.Settings(forget_seconds=0)) as made:
+        made.read_back(WEB, SimpleNamespace(urls=(moody.url,)))
+        assert moody.closed.empty()
+        made.read_back(WEB, SimpleNamespace(urls=(other.url,)))
+        moody.closed.get(timeout=10)
