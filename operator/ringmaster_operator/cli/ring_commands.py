@@ -18,6 +18,10 @@ from ringmaster_operator.cli import options, preview, ring_api, verbs
 from ringmaster_operator.up import specfiles
 
 _FORMS: dict[str, Callable[[Any], str]] = {"yaml": printers.to_yaml, "json": printers.to_json}
+_TAKES_DEFAULTS = (
+    "Warning: the plan takes the defaults of what the file does not name (but for the number of "
+    "replicas, which stays): "
+)
 
 
 def asking(command: Any) -> Any:
@@ -112,8 +116,9 @@ def plan_command(
 ) -> None:
     """Say what a change of members, scheme or hash would move, before it is made.
 
-    Nothing is changed. A hash function of your own is tried, and refused with its numbers. Who
-    goes on a scale-down is the operator's choice: it is asked about its replicas.
+    Nothing is changed. A hash function of your own is tried, and refused with its numbers. The
+    operator is asked for the ServerSet, since fields that the file does not name and never named
+    stay as they are, and for its replicas, since who goes on a scale-down is its choice.
     """
     context.state = options.state(context, state_dir)
     documents = specfiles.checked(specfiles.read([file], namespace=namespace))
@@ -123,15 +128,38 @@ def plan_command(
     key = specfiles.key(document)
     ring = ring_api.find(context.state, namespace=key[0], names=key[1:], **where)
     held = ring.held()
-    change = preview.of(document, held)
-    if change.guessed:
-        change = preview.of(document, held, _seen(context, key))
+    live, why_not = _live(context, key, holder=str(held.get("uid") or ""))
+    change = preview.of(document, held, live=live)
+    if change.guessed and live:
+        change = preview.of(document, held, _seen(context, key), live=live)
     told = ring.plan(change.change)
+    if live is None:
+        click.echo(_TAKES_DEFAULTS + why_not, err=True)
     if output in _FORMS:
         click.echo(_FORMS[output](told).rstrip("\n"))
         return
     limit = holding.allowed_percent(spec.parse(document))
     click.echo(preview.text(told, change, limit=limit).rstrip("\n"))
+
+
+def _live(
+    context: options.Context, key: tuple[str, str], *, holder: str
+) -> tuple[dict[str, Any] | None, str]:
+    """The ServerSet as the operator has it; None, and why, where there is none to be had.
+
+    `holder` is the uid of the one whose ring the balancer holds: another's is none.
+    """
+    name = "/".join(key)
+    try:
+        with options.connection(context) as server:
+            live = server.find(*key)
+    except (errors.RingmasterError, ValueError) as error:
+        return None, str(error)
+    if live is None:
+        return None, f"the operator's API has no ServerSet {name}"
+    if holder not in {"", (live.get("metadata") or {}).get("uid", "")}:
+        return None, f"the operator's API has another ServerSet {name} than the balancer"
+    return live, ""
 
 
 def _seen(context: options.Context, key: tuple[str, str]) -> list[views.ReplicaView]:

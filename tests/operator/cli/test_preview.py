@@ -8,7 +8,7 @@ import planning
 import pytest
 import serversets
 import simulation
-from ringmaster_operator import errors
+from ringmaster_operator import applying, errors
 from ringmaster_operator.api import views
 from ringmaster_operator.cli import preview
 
@@ -95,6 +95,36 @@ def test_a_guess_is_not_called_exact() -> None:
 def test_a_manifest_that_names_no_number_keeps_the_one_there_is() -> None:
     assert ids(preview.of(document(None), held(0, 1, 2, 3))) == [f"web-{n}" for n in range(4)]
     assert ids(preview.of(document(None), held())) == ["web-0"]
+
+
+def live(replicas: int = 4, *, applied: dict[str, Any] | None = None, **fields: Any) -> Any:
+    """What the operator has, and the manifest that was applied last."""
+    made = applying.stamped(applied or document(None))
+    made["metadata"] |= {"generation": 6, "uid": "uid-1"}
+    made["spec"] |= {"replicas": replicas, **fields}
+    return made
+
+
+def test_what_the_manifest_never_named_stays_as_it_is() -> None:
+    there = live(ring={"scheme": "maglev"}, scaleDown={"victims": ["web-0-x"]})
+    made = preview.of(document(2), held(0, 1, 2, 3), live=there)
+    assert made.change["ring"]["scheme"] == "maglev"
+    assert made.go == ("web-0", "web-3")
+    assert ids(preview.of(document(None), held(0, 1), live=there))[2:] == ["web-2", "web-3"]
+    made = preview.of(document(4, ring={"hash": "md5"}), held(0), live=there)
+    assert (made.change["ring"]["scheme"], made.change["ring"]["hash"]) == ("maglev", "md5")
+
+
+def test_what_the_manifest_names_no_more_is_the_default_again() -> None:
+    there = live(applied=document(4, ring={"scheme": "maglev"}))
+    assert preview.of(document(4), held(0), live=there).change["ring"]["scheme"] == "hrw"
+    assert ids(preview.of(document(None), held(0, 1), live=there)) == ["web-0"]
+
+
+def test_what_apply_would_be_refused_for_is_refused() -> None:
+    there = live(ring={"slots": 512})
+    with pytest.raises(errors.SpecInvalidError, match="a prime for maglev, not 512"):
+        preview.of(document(4, ring={"scheme": "maglev"}), held(0), live=there)
 
 
 def test_draining_members_are_gone_already_and_absent_ones_are_there() -> None:
