@@ -24,13 +24,16 @@ _FEW = 20  # members, and moves, that are listed unless all are asked for
 class Preview:
     """A change as a balancer is asked about it, and who would come and go.
 
-    `guessed`: the operator may let others go.
+    `guessed`: the operator may let others go. `limit`: the percentage beyond which it would be held
+    back. `generation`: the ServerSet's after the change, None if that is not known.
     """
 
     change: Document
     come: tuple[str, ...]
     go: tuple[str, ...]
     guessed: bool = False
+    limit: float | None = None
+    generation: int | None = None
 
 
 def of(
@@ -61,12 +64,21 @@ def of(
     weights = {str(entry["id"]): entry.get("weight", holding.WEIGHT) for entry in entries}
     members = [{"id": each, "weight": weights.get(each, holding.WEIGHT)} for each in after]
     change = {"ring": holding.settings(server_set), "members": members}
-    return Preview(change=change, come=tuple(come), go=tuple(go), guessed=bool(go) and not known)
+    return Preview(
+        change=change,
+        come=tuple(come),
+        go=tuple(go),
+        guessed=bool(go) and not known,
+        limit=holding.allowed_percent(server_set),
+        generation=server_set.metadata.generation if live else None,
+    )
 
 
 def _applied(document: Document, live: Document) -> Document:
-    """What `apply` would make of the ServerSet that is there."""
+    """What `apply` would make of the ServerSet that is there, with the generation it would get."""
     merged: Document = applying.merged(live, applying.patch(document, live))
+    generation = int(live["metadata"].get("generation") or 0)
+    merged["metadata"]["generation"] = generation + (merged.get("spec") != live.get("spec"))
     return merged
 
 
@@ -126,7 +138,7 @@ def _ordinals(now: Sequence[str], server_set: spec.ServerSet) -> dict[str, int]:
     return {each: known.get(each, -1 - index) for index, each in enumerate(now)}
 
 
-def text(told: Document, preview: Preview, *, limit: float | None) -> str:
+def text(told: Document, preview: Preview) -> str:
     """A plan for people."""
     how = "" if told.get("exact") and not preview.guessed else "about "
     moved, needless = _percent(told["moved"]), _percent(told["needless"])
@@ -138,10 +150,11 @@ def text(told: Document, preview: Preview, *, limit: float | None) -> str:
         lines.append(f"moves {how}{moved} of the key space, {how}{needless} needlessly {basis}")
         if traffic := _traffic(told.get("traffic"), how):
             lines.append(traffic)
-    if limit is not None and told["moved"] * 100 > limit:
+    if preview.limit is not None and told["moved"] * 100 > preview.limit:
+        once = preview.generation or "<its generation by then>"  # `true` allows later ones too
         lines.append(
-            f"would be held back: maxMovedPercent is {limit:g}; raise it, or annotate the "
-            f"ServerSet with {naming.ANNOTATION_ALLOW_MOVE}=true"
+            f"would be held back: maxMovedPercent is {preview.limit:g}; raise it, or annotate the "
+            f"ServerSet with {naming.ANNOTATION_ALLOW_MOVE}={once}"
         )
     lines += ["", *_members(told.get("members") or ())]
     lines += ["", *_moves(told.get("moves") or ())]

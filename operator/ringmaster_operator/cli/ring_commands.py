@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ringmaster_operator import errors, holding, printers, spec
+from ringmaster_operator import errors, printers
 from ringmaster_operator.api import views
 from ringmaster_operator.cli import options, preview, ring_api, verbs
 from ringmaster_operator.up import specfiles
@@ -138,8 +138,7 @@ def plan_command(
     if output in _FORMS:
         click.echo(_FORMS[output](told).rstrip("\n"))
         return
-    limit = holding.allowed_percent(spec.parse(document))
-    click.echo(preview.text(told, change, limit=limit).rstrip("\n"))
+    click.echo(preview.text(told, change).rstrip("\n"))
 
 
 def _live(

@@ -87,7 +87,7 @@ def test_without_the_operators_word_it_is_a_guess() -> None:
 
 def test_a_guess_is_not_called_exact() -> None:
     made = preview.of(document(2), held(0, 1, 2))
-    text = preview.text(TOLD, made, limit=None)
+    text = preview.text(TOLD, made)
     assert "its choice may differ" in text
     assert "exact" not in text
 
@@ -160,9 +160,10 @@ TOLD: dict[str, Any] = {
 }
 
 
-def told(limit: float | None = None, **fields: Any) -> str:
-    made = preview.of(document(4), held(0, 1, 2))
-    return preview.text({**TOLD, **fields}, made, limit=limit)
+def told(limit: float | None = None, there: Any = None, **fields: Any) -> str:
+    ring = {} if limit is None else {"ring": {"maxMovedPercent": limit}}
+    made = preview.of(document(4, **ring), held(0, 1, 2), live=there)
+    return preview.text({**TOLD, **fields}, made)
 
 
 def test_a_plan_reads_as_a_few_lines_and_two_tables() -> None:
@@ -186,8 +187,25 @@ def test_what_is_expected_is_not_told_as_known() -> None:
 
 def test_a_change_that_would_be_held_says_so_and_how_to_let_it_go() -> None:
     assert "would be held back: maxMovedPercent is 10" in told(limit=10)
-    assert "ringmaster.dev/allow-move=true" in told(limit=10)
+    assert "allow-move=<its generation by then>" in told(limit=10)
     assert "held" not in told(limit=25)
+
+
+def test_the_advice_allows_this_change_alone() -> None:
+    limit = {"maxMovedPercent": 10}
+    assert "ringmaster.dev/allow-move=7\n" in told(limit=10, there=live(3))
+    applied = live(applied=document(4, ring=limit), ring=limit)  # and held back ever since
+    assert "ringmaster.dev/allow-move=6\n" in told(limit=10, there=applied)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "holds"), [("true", False), ("7", False), ("6", True), (None, True)]
+)
+def test_what_the_live_set_allows_is_not_held_back(allowed, holds) -> None:
+    there = live(3, ring={"maxMovedPercent": 10})
+    if allowed:
+        there["metadata"]["annotations"]["ringmaster.dev/allow-move"] = allowed
+    assert ("would be held back" in told(there=there)) is holds
 
 
 def test_nothing_counted_and_nothing_moved_are_said() -> None:
