@@ -33,6 +33,13 @@ def asking(command: Any) -> Any:
             help="The balancer's token.  [default: token in the state folder]",
         ),
         click.option(
+            "--balancer-ca",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Who signed the certificate of a balancer at https://, PEM.  [default: the "
+            "system's]",
+        ),
+        click.option(
             "--balancer",
             metavar="URL",
             help="The balancer's control address.  [default: that of `up`, else "

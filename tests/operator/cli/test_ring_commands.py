@@ -13,6 +13,7 @@ import scripted_api
 import simulation
 import yaml
 from ringmaster_operator import cli
+from ringmaster_operator.api import certificates
 
 SIDE = {"scheme": "hrw", "hash": "xxh3", "slots": 65_536}
 TOLD: dict[str, Any] = {
@@ -57,6 +58,22 @@ def test_explain_shows_the_way_of_a_key(balancer, where) -> None:
     words = ("explain", "--key", "k", *where)
     assert run(*words).output.startswith("'k' goes to web-1-x (member web-1)")
     assert '"replica": "web-1-x"' in run(*words, "-o", "json").output
+
+
+@pytest.mark.parametrize("command", ["explain --key k", "plan -f -", "picture"])
+def test_every_command_can_be_told_who_signed_the_balancers_certificate(
+    balancer, where, tmp_path, command
+) -> None:
+    certificate = certificates.Certificate(tmp_path / "tls", ["127.0.0.1"])
+    url = balancer.with_tls(certificate.context)
+    balancer.answers["GET"] = answer(key="k", replica="web-1-x", member="web-1")
+    balancer.answers["POST"] = answer(**TOLD)
+    words = (*command.split(), *where, "--balancer", url)
+    manifest = yaml.safe_dump(simulation.document(4))
+    ca = certificates.authority_file(tmp_path / "tls")
+    assert run(*words, "--balancer-ca", str(ca), text=manifest).exit_code == 0
+    done = run(*words, text=manifest)
+    assert (done.exit_code, "is not trusted: --balancer-ca" in done.stderr) == (1, True)
 
 
 def test_plan_reads_a_manifest_and_says_what_would_move(balancer, where) -> None:
