@@ -62,6 +62,12 @@ def _form(command: Any) -> Any:
     )(command)
 
 
+def _not_empty(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not value:
+        raise click.BadParameter("an empty key is none: a request without one gets a random key")
+    return value
+
+
 @click.command(
     "explain",
     epilog=options.examples(
@@ -71,7 +77,10 @@ def _form(command: Any) -> Any:
 )
 @click.argument("words", nargs=-1, metavar="[TYPE] [NAME]")
 @click.option(
-    "--key", required=True, help="The request's key, such as the value of its X-Request-Id."
+    "--key",
+    required=True,
+    callback=_not_empty,
+    help="The request's key, such as the value of its X-Request-Id.",
 )
 @_form
 @asking

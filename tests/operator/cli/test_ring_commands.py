@@ -60,6 +60,12 @@ def test_explain_shows_the_way_of_a_key(balancer, where) -> None:
     assert '"replica": "web-1-x"' in run(*words, "-o", "json").output
 
 
+def test_an_empty_key_is_no_key(balancer, where) -> None:
+    done = run("explain", "--key", "", *where)
+    assert (done.exit_code, balancer.asked) == (2, [])
+    assert "'--key': an empty key is none: a request without one gets a random key" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["explain --key k", "plan -f -", "picture"])
 def test_every_command_can_be_told_who_signed_the_balancers_certificate(
     balancer, where, tmp_path, command
