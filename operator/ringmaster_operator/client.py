@@ -207,7 +207,7 @@ class Client:
             raise UnreachableError(
                 f"The certificate of {self._server} is not trusted: --certificate-authority names "
                 "what to check it with (the operator keeps that as tls/ca.crt in its state "
-                f"folder); {_fault(error)}"
+                f"folder); {distrust(error) or 'the TLS handshake failed'}"
             ) from error
         except requests.RequestException as error:
             raise UnreachableError(
@@ -227,10 +227,10 @@ def answers(url: str) -> bool:
         return False
 
 
-def _fault(error: requests.exceptions.SSLError) -> str:
-    """What OpenSSL said, without the layers around it."""
+def distrust(error: requests.exceptions.SSLError) -> str:
+    """Why OpenSSL does not trust a certificate, without the layers around it; else empty."""
     found = re.search(r"certificate verify failed: ([^()]+?)\.? \(", str(error))
-    return found[1] if found else "the TLS handshake failed"
+    return found[1] if found else ""
 
 
 def _path(namespace: str | None, name: str | None = None) -> str:

@@ -21,6 +21,7 @@ class HttpBalancer:
         self.confirmed = True
         self.answers: dict[str, tuple[int, bytes, dict[str, str]]] = {}
         self.asked: list[str] = []
+        self.sent: list[Any] = []  # the bodies that came
         self.peers: set[int] = set()
         self.release = threading.Event()
         self.release.set()
@@ -111,6 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
         balancer = self.server.balancer
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         balancer.asked.append(f"{method} {self.path}")
+        if raw:
+            balancer.sent.append(json.loads(raw))
         balancer.peers.add(self.client_address[1])
         balancer.release.wait(30)
         if method in balancer.answers:

@@ -87,8 +87,8 @@ def _rings(config: Config, *, keep: keeper.Keeper, call: Call) -> flask.Blueprin
     @rings.get("/<namespace>/<name>/explain")
     def why(**_ring: str) -> Any:
         key = flask.request.args.get("key")
-        if key is None:
-            werkzeug.exceptions.abort(400, "name the key: ?key=…")
+        if not key:
+            werkzeug.exceptions.abort(400, "name the key, which is not empty: ?key=…")
         found = keep.explain(key)
         if found is None:
             werkzeug.exceptions.abort(503, "no membership is held")

@@ -1,6 +1,6 @@
 """What `ringmaster plan` asks a balancer about, and how the answer reads.
 
-Law: pure. Which members would come and go is told as the operator would decide: new ones take the
+Law: pure. A file is planned as `apply` would merge it into what is there. Which members would come and go is told as the operator would decide: new ones take the
 lowest free ordinals, old ones go by `plan.ranking`. That rests on what the operator has seen of the
 replicas; where it cannot be asked, all count as equally well, and the plan says that it guesses.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ringmaster_operator import holding, naming, printers, spec
+from ringmaster_operator import applying, holding, naming, printers, spec
 from ringmaster_operator.api import views
 from ringmaster_operator.plan import ranking, world
 
@@ -24,29 +24,39 @@ _FEW = 20  # members, and moves, that are listed unless all are asked for
 class Preview:
     """A change as a balancer is asked about it, and who would come and go.
 
-    `guessed`: the operator may let others go.
+    `guessed`: the operator may let others go. `limit`: the percentage beyond which it would be held
+    back. `generation`: the ServerSet's after the change, None if that is not known.
     """
 
     change: Document
     come: tuple[str, ...]
     go: tuple[str, ...]
     guessed: bool = False
+    limit: float | None = None
+    generation: int | None = None
 
 
-def of(document: Document, held: Document, seen: Sequence[views.ReplicaView] = ()) -> Preview:
-    """The change from what a balancer holds to what a ServerSet says.
+def of(
+    document: Document,
+    held: Document,
+    seen: Sequence[views.ReplicaView] = (),
+    *,
+    live: Document | None = None,
+) -> Preview:
+    """The change from what a balancer holds to what an applied ServerSet would say.
 
-    `seen` are the replicas as the operator shows them; those of another world tell nothing. A
-    ServerSet that names no number of replicas keeps it.
+    `live` is the ServerSet as the operator has it. Without it, the document is all there is: what
+    it does not name is the default, but for the number of replicas, which stays. `seen` are the
+    replicas as the operator shows them; those of another world tell nothing.
 
     Raises:
         SpecInvalidError: with every fault.
     """
-    server_set = spec.parse(document)
+    server_set = spec.parse(_applied(document, live) if live else document)
     entries = [m for m in held.get("members") or () if m.get("state") != "draining"]
     now = list(dict.fromkeys(str(entry["id"]) for entry in entries))
-    said = (document.get("spec") or {}).get("replicas")
-    wanted = server_set.spec.replicas if said is not None or not now else len(now)
+    said = live is not None or (document.get("spec") or {}).get("replicas") is not None
+    wanted = server_set.spec.replicas if said or not now else len(now)
     known = _same_world(entries, seen)
     order = _ranked(now, seen, server_set) if known else _guessed(now, entries, server_set)
     come, go = _coming(now, server_set, wanted), order[: max(len(now) - wanted, 0)]
@@ -54,7 +64,22 @@ def of(document: Document, held: Document, seen: Sequence[views.ReplicaView] = (
     weights = {str(entry["id"]): entry.get("weight", holding.WEIGHT) for entry in entries}
     members = [{"id": each, "weight": weights.get(each, holding.WEIGHT)} for each in after]
     change = {"ring": holding.settings(server_set), "members": members}
-    return Preview(change=change, come=tuple(come), go=tuple(go), guessed=bool(go) and not known)
+    return Preview(
+        change=change,
+        come=tuple(come),
+        go=tuple(go),
+        guessed=bool(go) and not known,
+        limit=holding.allowed_percent(server_set),
+        generation=server_set.metadata.generation if live else None,
+    )
+
+
+def _applied(document: Document, live: Document) -> Document:
+    """What `apply` would make of the ServerSet that is there, with the generation it would get."""
+    merged: Document = applying.merged(live, applying.patch(document, live))
+    generation = int(live["metadata"].get("generation") or 0)
+    merged["metadata"]["generation"] = generation + (merged.get("spec") != live.get("spec"))
+    return merged
 
 
 def _coming(now: Sequence[str], server_set: spec.ServerSet, wanted: int) -> list[str]:
@@ -113,7 +138,7 @@ def _ordinals(now: Sequence[str], server_set: spec.ServerSet) -> dict[str, int]:
     return {each: known.get(each, -1 - index) for index, each in enumerate(now)}
 
 
-def text(told: Document, preview: Preview, *, limit: float | None) -> str:
+def text(told: Document, preview: Preview) -> str:
     """A plan for people."""
     how = "" if told.get("exact") and not preview.guessed else "about "
     moved, needless = _percent(told["moved"]), _percent(told["needless"])
@@ -125,10 +150,11 @@ def text(told: Document, preview: Preview, *, limit: float | None) -> str:
         lines.append(f"moves {how}{moved} of the key space, {how}{needless} needlessly {basis}")
         if traffic := _traffic(told.get("traffic"), how):
             lines.append(traffic)
-    if limit is not None and told["moved"] * 100 > limit:
+    if preview.limit is not None and told["moved"] * 100 > preview.limit:
+        once = preview.generation or "<its generation by then>"  # `true` allows later ones too
         lines.append(
-            f"would be held back: maxMovedPercent is {limit:g}; raise it, or annotate the "
-            f"ServerSet with {naming.ANNOTATION_ALLOW_MOVE}=true"
+            f"would be held back: maxMovedPercent is {preview.limit:g}; raise it, or annotate the "
+            f"ServerSet with {naming.ANNOTATION_ALLOW_MOVE}={once}"
         )
     lines += ["", *_members(told.get("members") or ())]
     lines += ["", *_moves(told.get("moves") or ())]

@@ -6,6 +6,7 @@ Law: an answer is a document or one of `client`'s errors; nothing of `requests` 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,16 @@ _PATIENCE = 10  # answers "in a moment" before the CLI gives up
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """One ring on one balancer."""
+    """One ring on one balancer.
+
+    `ca` is the file of who signed its certificate; None: the system's authorities.
+    """
 
     balancer: str
     namespace: str
     name: str
     token: str
+    ca: Path | None = None
 
     def held(self) -> Document:
         """The membership that it holds."""
@@ -65,9 +70,12 @@ class Ring:
         try:
             with requests.Session() as session:
                 session.trust_env = False
+                session.verify = str(self.ca) if self.ca else True
                 answer = session.request(
                     method, url, timeout=_SECONDS, allow_redirects=False, **options
                 )
+        except requests.exceptions.SSLError as error:
+            raise client.UnreachableError(_untrusted(self.balancer, error)) from error
         except requests.RequestException as error:
             raise client.UnreachableError(
                 f"The balancer {self.balancer} does not answer: is it running? "
@@ -81,6 +89,7 @@ def find(
     state: statedir.StateDir,
     *,
     balancer: str | None = None,
+    balancer_ca: Path | None = None,
     namespace: str | None = None,
     names: Sequence[str] = (),
     token_file: Path | None = None,
@@ -104,7 +113,7 @@ def find(
     served, name = _served(record)
     if names:
         served, name = namespace or "default", names[0]
-    return Ring(balancer=balancer, namespace=served, name=name, token=token)
+    return Ring(balancer=balancer, namespace=served, name=name, token=token, ca=balancer_ca)
 
 
 def write(path: str, text: str) -> None:
@@ -120,6 +129,13 @@ def write(path: str, text: str) -> None:
         draft.replace(place)
     except OSError as error:
         raise errors.UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _untrusted(balancer: str, error: requests.exceptions.SSLError) -> str:
+    if why := client.distrust(error):
+        return f"The certificate of {balancer} is not trusted: --balancer-ca names who signed it; {why}"
+    found = re.search(r"\] ([^()]+?) \(", str(error))
+    return f"The TLS handshake with {balancer} failed{': ' + found[1] if found else ''}"
 
 
 def _served(record: Document) -> tuple[str, str]:

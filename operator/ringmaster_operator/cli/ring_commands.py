@@ -12,12 +12,16 @@ from typing import Any
 
 import click
 
-from ringmaster_operator import errors, holding, printers, spec
+from ringmaster_operator import errors, printers
 from ringmaster_operator.api import views
 from ringmaster_operator.cli import options, preview, ring_api, verbs
 from ringmaster_operator.up import specfiles
 
 _FORMS: dict[str, Callable[[Any], str]] = {"yaml": printers.to_yaml, "json": printers.to_json}
+_TAKES_DEFAULTS = (
+    "Warning: the plan takes the defaults of what the file does not name (but for the number of "
+    "replicas, which stays): "
+)
 
 
 def asking(command: Any) -> Any:
@@ -27,6 +31,13 @@ def asking(command: Any) -> Any:
             "--token-file",
             type=click.Path(dir_okay=False, path_type=Path),
             help="The balancer's token.  [default: token in the state folder]",
+        ),
+        click.option(
+            "--balancer-ca",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Who signed the certificate of a balancer at https://, PEM.  [default: the "
+            "system's]",
         ),
         click.option(
             "--balancer",
@@ -51,6 +62,12 @@ def _form(command: Any) -> Any:
     )(command)
 
 
+def _not_empty(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not value:
+        raise click.BadParameter("an empty key is none: a request without one gets a random key")
+    return value
+
+
 @click.command(
     "explain",
     epilog=options.examples(
@@ -60,7 +77,10 @@ def _form(command: Any) -> Any:
 )
 @click.argument("words", nargs=-1, metavar="[TYPE] [NAME]")
 @click.option(
-    "--key", required=True, help="The request's key, such as the value of its X-Request-Id."
+    "--key",
+    required=True,
+    callback=_not_empty,
+    help="The request's key, such as the value of its X-Request-Id.",
 )
 @_form
 @asking
@@ -112,8 +132,9 @@ def plan_command(
 ) -> None:
     """Say what a change of members, scheme or hash would move, before it is made.
 
-    Nothing is changed. A hash function of your own is tried, and refused with its numbers. Who
-    goes on a scale-down is the operator's choice: it is asked about its replicas.
+    Nothing is changed. A hash function of your own is tried, and refused with its numbers. The
+    operator is asked for the ServerSet, since fields that the file does not name and never named
+    stay as they are, and for its replicas, since who goes on a scale-down is its choice.
     """
     context.state = options.state(context, state_dir)
     documents = specfiles.checked(specfiles.read([file], namespace=namespace))
@@ -123,15 +144,37 @@ def plan_command(
     key = specfiles.key(document)
     ring = ring_api.find(context.state, namespace=key[0], names=key[1:], **where)
     held = ring.held()
-    change = preview.of(document, held)
-    if change.guessed:
-        change = preview.of(document, held, _seen(context, key))
+    live, why_not = _live(context, key, holder=str(held.get("uid") or ""))
+    change = preview.of(document, held, live=live)
+    if change.guessed and live:
+        change = preview.of(document, held, _seen(context, key), live=live)
     told = ring.plan(change.change)
+    if live is None:
+        click.echo(_TAKES_DEFAULTS + why_not, err=True)
     if output in _FORMS:
         click.echo(_FORMS[output](told).rstrip("\n"))
         return
-    limit = holding.allowed_percent(spec.parse(document))
-    click.echo(preview.text(told, change, limit=limit).rstrip("\n"))
+    click.echo(preview.text(told, change).rstrip("\n"))
+
+
+def _live(
+    context: options.Context, key: tuple[str, str], *, holder: str
+) -> tuple[dict[str, Any] | None, str]:
+    """The ServerSet as the operator has it; None, and why, where there is none to be had.
+
+    `holder` is the uid of the one whose ring the balancer holds: another's is none.
+    """
+    name = "/".join(key)
+    try:
+        with options.connection(context) as server:
+            live = server.find(*key)
+    except (errors.RingmasterError, ValueError) as error:
+        return None, str(error)
+    if live is None:
+        return None, f"the operator's API has no ServerSet {name}"
+    if holder not in {"", (live.get("metadata") or {}).get("uid", "")}:
+        return None, f"the operator's API has another ServerSet {name} than the balancer"
+    return live, ""
 
 
 def _seen(context: options.Context, key: tuple[str, str]) -> list[views.ReplicaView]:

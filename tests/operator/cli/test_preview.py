@@ -8,7 +8,7 @@ import planning
 import pytest
 import serversets
 import simulation
-from ringmaster_operator import errors
+from ringmaster_operator import applying, errors
 from ringmaster_operator.api import views
 from ringmaster_operator.cli import preview
 
@@ -87,7 +87,7 @@ def test_without_the_operators_word_it_is_a_guess() -> None:
 
 def test_a_guess_is_not_called_exact() -> None:
     made = preview.of(document(2), held(0, 1, 2))
-    text = preview.text(TOLD, made, limit=None)
+    text = preview.text(TOLD, made)
     assert "its choice may differ" in text
     assert "exact" not in text
 
@@ -95,6 +95,36 @@ def test_a_guess_is_not_called_exact() -> None:
 def test_a_manifest_that_names_no_number_keeps_the_one_there_is() -> None:
     assert ids(preview.of(document(None), held(0, 1, 2, 3))) == [f"web-{n}" for n in range(4)]
     assert ids(preview.of(document(None), held())) == ["web-0"]
+
+
+def live(replicas: int = 4, *, applied: dict[str, Any] | None = None, **fields: Any) -> Any:
+    """What the operator has, and the manifest that was applied last."""
+    made = applying.stamped(applied or document(None))
+    made["metadata"] |= {"generation": 6, "uid": "uid-1"}
+    made["spec"] |= {"replicas": replicas, **fields}
+    return made
+
+
+def test_what_the_manifest_never_named_stays_as_it_is() -> None:
+    there = live(ring={"scheme": "maglev"}, scaleDown={"victims": ["web-0-x"]})
+    made = preview.of(document(2), held(0, 1, 2, 3), live=there)
+    assert made.change["ring"]["scheme"] == "maglev"
+    assert made.go == ("web-0", "web-3")
+    assert ids(preview.of(document(None), held(0, 1), live=there))[2:] == ["web-2", "web-3"]
+    made = preview.of(document(4, ring={"hash": "md5"}), held(0), live=there)
+    assert (made.change["ring"]["scheme"], made.change["ring"]["hash"]) == ("maglev", "md5")
+
+
+def test_what_the_manifest_names_no_more_is_the_default_again() -> None:
+    there = live(applied=document(4, ring={"scheme": "maglev"}))
+    assert preview.of(document(4), held(0), live=there).change["ring"]["scheme"] == "hrw"
+    assert ids(preview.of(document(None), held(0, 1), live=there)) == ["web-0"]
+
+
+def test_what_apply_would_be_refused_for_is_refused() -> None:
+    there = live(ring={"slots": 512})
+    with pytest.raises(errors.SpecInvalidError, match="a prime for maglev, not 512"):
+        preview.of(document(4, ring={"scheme": "maglev"}), held(0), live=there)
 
 
 def test_draining_members_are_gone_already_and_absent_ones_are_there() -> None:
@@ -130,9 +160,10 @@ TOLD: dict[str, Any] = {
 }
 
 
-def told(limit: float | None = None, **fields: Any) -> str:
-    made = preview.of(document(4), held(0, 1, 2))
-    return preview.text({**TOLD, **fields}, made, limit=limit)
+def told(limit: float | None = None, there: Any = None, **fields: Any) -> str:
+    ring = {} if limit is None else {"ring": {"maxMovedPercent": limit}}
+    made = preview.of(document(4, **ring), held(0, 1, 2), live=there)
+    return preview.text({**TOLD, **fields}, made)
 
 
 def test_a_plan_reads_as_a_few_lines_and_two_tables() -> None:
@@ -156,8 +187,25 @@ def test_what_is_expected_is_not_told_as_known() -> None:
 
 def test_a_change_that_would_be_held_says_so_and_how_to_let_it_go() -> None:
     assert "would be held back: maxMovedPercent is 10" in told(limit=10)
-    assert "ringmaster.dev/allow-move=true" in told(limit=10)
+    assert "allow-move=<its generation by then>" in told(limit=10)
     assert "held" not in told(limit=25)
+
+
+def test_the_advice_allows_this_change_alone() -> None:
+    limit = {"maxMovedPercent": 10}
+    assert "ringmaster.dev/allow-move=7\n" in told(limit=10, there=live(3))
+    applied = live(applied=document(4, ring=limit), ring=limit)  # and held back ever since
+    assert "ringmaster.dev/allow-move=6\n" in told(limit=10, there=applied)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "holds"), [("true", False), ("7", False), ("6", True), (None, True)]
+)
+def test_what_the_live_set_allows_is_not_held_back(allowed, holds) -> None:
+    there = live(3, ring={"maxMovedPercent": 10})
+    if allowed:
+        there["metadata"]["annotations"]["ringmaster.dev/allow-move"] = allowed
+    assert ("would be held back" in told(there=there)) is holds
 
 
 def test_nothing_counted_and_nothing_moved_are_said() -> None:

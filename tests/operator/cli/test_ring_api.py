@@ -8,6 +8,7 @@ import http_balancer
 import psutil
 import pytest
 from ringmaster_operator import client, errors, statedir
+from ringmaster_operator.api import certificates
 from ringmaster_operator.cli import ring_api
 from ringmaster_operator.up import children
 
@@ -25,8 +26,8 @@ def state(tmp_path):
     return made
 
 
-def ring(balancer, **fields):
-    given = {"balancer": balancer.url + "/", "namespace": "default", "name": "web"}
+def ring(balancer, *, url=None, **fields):
+    given = {"balancer": url or balancer.url + "/", "namespace": "default", "name": "web"}
     return ring_api.Ring(**{**given, "token": "secret", **fields})
 
 
@@ -73,6 +74,31 @@ def test_a_picture_needs_no_token(balancer) -> None:
 def test_a_balancer_that_is_not_there_is_said() -> None:
     with pytest.raises(client.UnreachableError, match="does not answer"):
         ring_api.Ring("http://127.0.0.1:1", "default", "web", "secret").held()
+
+
+def test_a_balancer_with_tls_is_believed_if_the_authority_given_signed_it(
+    balancer, tmp_path
+) -> None:
+    certificate = certificates.Certificate(tmp_path / "tls", ["127.0.0.1"])
+    url = balancer.with_tls(certificate.context)
+    ca = certificates.authority_file(tmp_path / "tls")
+    assert ring(balancer, url=url, ca=ca).held()["bootId"] == "boot-1"
+    untrusted = f"certificate of {url} is not trusted: --balancer-ca names who signed it"
+    with pytest.raises(client.UnreachableError, match=untrusted):
+        ring(balancer, url=url).held()
+
+
+def test_a_handshake_that_fails_is_no_matter_of_trust(balancer, tmp_path) -> None:
+    url = balancer.url.replace("http:", "https:")
+    with pytest.raises(
+        client.UnreachableError, match=f"handshake with {url} failed: wrong"
+    ) as said:
+        ring(balancer, url=url).held()
+    assert "--balancer-ca" not in str(said.value)
+    empty = tmp_path / "ca.pem"
+    empty.write_text("no certificate")
+    with pytest.raises(client.UnreachableError, match="failed: no certificate"):
+        ring(balancer, url=url, ca=empty).held()
 
 
 def test_balancer_ring_and_token_are_found_in_the_state_folder(state, balancer) -> None:

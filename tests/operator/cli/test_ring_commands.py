@@ -13,6 +13,7 @@ import scripted_api
 import simulation
 import yaml
 from ringmaster_operator import cli
+from ringmaster_operator.api import certificates
 
 SIDE = {"scheme": "hrw", "hash": "xxh3", "slots": 65_536}
 TOLD: dict[str, Any] = {
@@ -30,6 +31,12 @@ TOLD: dict[str, Any] = {
 def balancer():
     with http_balancer.HttpBalancer().running() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def no_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None answers unless a test brings one."""
+    monkeypatch.setenv("RINGMASTER_SERVER", "http://127.0.0.1:1")
 
 
 @pytest.fixture
@@ -53,6 +60,28 @@ def test_explain_shows_the_way_of_a_key(balancer, where) -> None:
     assert '"replica": "web-1-x"' in run(*words, "-o", "json").output
 
 
+def test_an_empty_key_is_no_key(balancer, where) -> None:
+    done = run("explain", "--key", "", *where)
+    assert (done.exit_code, balancer.asked) == (2, [])
+    assert "'--key': an empty key is none: a request without one gets a random key" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["explain --key k", "plan -f -", "picture"])
+def test_every_command_can_be_told_who_signed_the_balancers_certificate(
+    balancer, where, tmp_path, command
+) -> None:
+    certificate = certificates.Certificate(tmp_path / "tls", ["127.0.0.1"])
+    url = balancer.with_tls(certificate.context)
+    balancer.answers["GET"] = answer(key="k", replica="web-1-x", member="web-1")
+    balancer.answers["POST"] = answer(**TOLD)
+    words = (*command.split(), *where, "--balancer", url)
+    manifest = yaml.safe_dump(simulation.document(4))
+    ca = certificates.authority_file(tmp_path / "tls")
+    assert run(*words, "--balancer-ca", str(ca), text=manifest).exit_code == 0
+    done = run(*words, text=manifest)
+    assert (done.exit_code, "is not trusted: --balancer-ca" in done.stderr) == (1, True)
+
+
 def test_plan_reads_a_manifest_and_says_what_would_move(balancer, where) -> None:
     balancer.answers["POST"] = answer(**TOLD)
     manifest = yaml.safe_dump(simulation.document(4))
@@ -60,7 +89,7 @@ def test_plan_reads_a_manifest_and_says_what_would_move(balancer, where) -> None
     assert done.exit_code == 0
     assert "moves 24.75 % of the key space" in done.output
     assert balancer.asked == ["GET /v1/rings/default/web", "POST /v1/rings/default/web/plan"]
-    assert json.loads(run("plan", "-f", "-", "-o", "json", *where, text=manifest).output) == TOLD
+    assert json.loads(run("plan", "-f", "-", "-o", "json", *where, text=manifest).stdout) == TOLD
 
 
 def test_plan_asks_the_operator_who_goes(balancer, where) -> None:
@@ -75,9 +104,55 @@ def test_plan_asks_the_operator_who_goes(balancer, where) -> None:
         done = run("plan", "-f", "-", "--server", server, *where, text=manifest)
     assert "web-1 goes" in done.output
     assert "(exact" in done.output
-    alone = run("plan", "-f", "-", "--server", "http://127.0.0.1:1", *where, text=manifest)
+    alone = run("plan", "-f", "-", *where, text=manifest)
     assert "web-2 goes" in alone.output
     assert "may differ" in alone.output
+
+
+def planned(where, text: str, api: scripted_api.ScriptedApi | None = None) -> Any:
+    """A plan of a manifest, as the operator of that API is there to be asked or not."""
+    if api is None:
+        return run("plan", "-f", "-", *where, text=text)
+    with api.running() as server:
+        return run("plan", "-f", "-", "--server", server, *where, text=text)
+
+
+def test_a_plan_is_of_what_apply_would_make_of_the_live_set(balancer, where) -> None:
+    balancer.answers["POST"] = answer(**TOLD)
+    balancer.answers["GET"] = answer(uid="uid-1", members=[])
+    api = scripted_api.ScriptedApi()
+    api.document["metadata"]["uid"] = "uid-1"
+    manifest = yaml.safe_dump(simulation.document(4))
+    done = planned(where, manifest, api)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert balancer.sent[-1]["ring"]["scheme"] == "maglev"
+    assert len(balancer.sent[-1]["members"]) == 4
+    assert api.patches == []
+
+
+@pytest.mark.parametrize(
+    ("uid", "why"),
+    [
+        (None, "the operator's API has no ServerSet default/web"),
+        ("uid-2", "the operator's API has another ServerSet default/web than the balancer"),
+        ("unasked", "The connection to the server http://127.0.0.1:1 was refused"),
+    ],
+)
+def test_a_plan_without_the_live_set_says_that_it_takes_defaults(balancer, where, uid, why) -> None:
+    balancer.answers["POST"] = answer(**TOLD)
+    balancer.answers["GET"] = answer(uid="uid-1", members=[])
+    api = scripted_api.ScriptedApi()
+    api.document["metadata"]["uid"] = uid
+    if uid is None:
+        missing = {"reason": "NotFound", "message": "not found"}
+        api.answers["GET", scripted_api.SET] = (404, missing)
+    manifest = yaml.safe_dump(simulation.document(4))
+    done = planned(where, manifest, None if uid == "unasked" else api)
+    assert done.exit_code == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Warning: the plan takes the defaults of what the file does not name")
+    assert why in line
+    assert balancer.sent[-1]["ring"]["scheme"] == "hrw"
 
 
 @pytest.mark.parametrize("allowed", ["true", "True", None])
