@@ -9,13 +9,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
 import pytest
 import stack
 from ringmaster_operator import errors, observed
-from ringmaster_operator.runtimes import process, process_ledger, process_os
+from ringmaster_operator.runtimes import process, process_ledger, process_logs, process_os
 from runtime_worlds import ProcessWorld, Program, birth, template
 
 OWNER = observed.Owner(namespace="default", name="web", uid="aaaaa-1")
@@ -319,6 +320,40 @@ def test_the_log_of_a_failed_replica_is_kept_and_that_of_a_removed_one_is_not(wo
     stack.eventually(lambda: not world.runtime.observe(OWNER), what="both gone")
 
     assert [log.name for log in (world.folder / "logs").iterdir()] == ["default.web-0-aaaaa.log"]
+
+
+def test_logs_are_bounded_from_the_start_and_never_on_the_loop_that_probes(tmp_path, monkeypatch):
+    threads = []
+    look = threading.Event()
+
+    def bound(_logs):
+        threads.append(threading.current_thread().name)
+        if len(threads) > 1:
+            look.set()
+
+    monkeypatch.setattr(process_logs.Logs, "bound", bound)
+    monkeypatch.setattr(process, "LOG_CHECK_SECONDS", 0.01)
+    made = ProcessWorld(tmp_path)
+
+    assert look.wait(30)
+    made.close()
+    assert "process-runtime" not in threads
+
+
+def test_the_bounding_of_logs_goes_on_though_there_was_no_thread_for_it(tmp_path, monkeypatch):
+    looks = threading.Semaphore(0)
+
+    def bound(_logs):
+        looks.release()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(process_logs.Logs, "bound", bound)
+    monkeypatch.setattr(process, "LOG_CHECK_SECONDS", 0.01)
+    made = ProcessWorld(tmp_path)
+
+    assert looks.acquire(timeout=30)
+    assert looks.acquire(timeout=30)
+    made.close()
 
 
 @pytest.mark.parametrize("grace", [0.3, 30.0])
