@@ -26,6 +26,7 @@ from ringmaster_operator.runtimes import (
     process_ledger,
     process_logs,
     process_os,
+    process_rest,
     process_start,
 )
 
@@ -60,6 +61,7 @@ class ProcessRuntime:
         self._background = background.Background(name="process-runtime")
         self._prober = probes.Prober(self._background, self._readiness_changed, clock=clock)
         self._exits = process_exits.Exits(self._background, self._exited)
+        self._rest = process_rest.Rest(self._background, self._state)
         self._adopt()
         self._background.post(self._watch_logs)
 
@@ -110,6 +112,7 @@ class ProcessRuntime:
             if record.exit is None:
                 self._begin_termination(record, grace_seconds=grace_seconds)
                 return
+            self._rest.add(record.uid)
             self._ledger.drop(record.uid)
             self._logs.prune(live={other.key for other in self._ledger.all()})
         self._notify(record.owner_uid)
@@ -126,6 +129,7 @@ class ProcessRuntime:
         """Let go of every replica; they run on and can be adopted. Idempotent."""
         self._background.close()
         self._exits.close()
+        self._rest.close()
         for child in self._children.values():
             child.returncode = child.poll() or 0  # left running on purpose: no ResourceWarning
         self._children.clear()
@@ -160,6 +164,7 @@ class ProcessRuntime:
         del self._children[record.uid]
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+        self._rest.add(record.uid)
         self._forget(record)
 
     def _follow(self, record: process_ledger.Record) -> None:
@@ -203,6 +208,7 @@ class ProcessRuntime:
                 return
             self._prober.discard(uid)
             process_os.kill_rest(record.pid, uid)
+            self._rest.add(uid)
             child = self._children.pop(uid, None)
             if record.kill_at is not None:
                 _reap(child)
@@ -273,6 +279,8 @@ class ProcessRuntime:
                 self._forget(record)
             elif record.exit is None:
                 self._adopt_one(record)
+            elif processes:  # it failed, and an earlier operator did not get to them
+                found[record.uid] = processes
         for orphans in found.values():
             for orphan in orphans:
                 self._log.warning("orphan killed", pid=orphan.pid)

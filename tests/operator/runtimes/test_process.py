@@ -186,6 +186,60 @@ def test_termination_reaches_the_whole_group(world):
     stack.eventually(lambda: not world.leftovers(), what="the whole group is gone")
 
 
+DAEMON = "setsid sleep 600 & "
+
+
+def grown_up(world):
+    """Wait until the replica and its daemon both show, each a leader of its own session."""
+
+    def look():
+        return len({os.getsid(one.pid) for one in world.leftovers()}) == 2
+
+    stack.eventually(look, what="its daemon shows")
+
+
+def test_what_a_dead_replica_left_outside_of_its_group_is_killed(world):
+    made = command("sh", "-c", DAEMON + "exec sleep 601")
+    world.runtime.create(birth(OWNER, template=made))
+    grown_up(world)
+    world.crash(only(world))
+
+    stack.eventually(lambda: not world.leftovers(), what="its daemon is gone")
+
+
+def test_termination_ends_with_what_left_the_group(world):
+    made = command("sh", "-c", DAEMON + "exec sleep 601")
+    world.runtime.create(birth(OWNER, template=made))
+    grown_up(world)
+    world.runtime.remove(only(world), grace_seconds=10)
+
+    stack.eventually(lambda: not world.leftovers(), what="its daemon is gone")
+
+
+def test_a_daemon_is_found_though_the_operator_closes_at_once(world):
+    made = command("sh", "-c", DAEMON + "exec sleep 601")
+    world.runtime.create(birth(OWNER, template=made))
+    grown_up(world)
+    world.runtime.remove(only(world), grace_seconds=10)
+    stack.eventually(lambda: not world.runtime.observe(OWNER), what="the record is gone")
+    world.runtime.close()
+
+    stack.eventually(lambda: not world.leftovers(), what="its daemon is gone")
+
+
+def test_a_daemon_of_a_failed_replica_is_found_by_the_next_operator(world):
+    world.runtime.create(birth(OWNER, program=Program.BROKEN))
+    failed = stack.eventually(
+        lambda: only(world).phase is observed.Phase.FAILED and only(world), what="failed"
+    )
+    world.runtime.close()
+    with ending(stranger(world, failed.uid)) as child:
+        world.reopen()
+
+        assert child.wait(timeout=20) == -signal.SIGKILL
+        assert only(world).phase is observed.Phase.FAILED
+
+
 def test_a_replica_has_a_session_of_its_own(world):
     world.runtime.create(birth(OWNER, program=Program.SILENT))
     pid = world.pid(only(world))
