@@ -61,7 +61,9 @@ def create_app(config: Config, *, current: Callable[[], members.Membership | Non
     def rep() -> Any:
         membership = current()
         if membership is None:
-            werkzeug.exceptions.abort(503, "there is no membership: none has come yet, or its ServerSet was deleted")
+            werkzeug.exceptions.abort(
+                503, "there is no membership: none has come yet, or its ServerSet was deleted"
+            )
         names = [m.replica for m in membership.members if m.state is members.State.ACTIVE]
         return {"message": {"N": len(names), "replicas": names}, "status": "successful"}
 

@@ -6,6 +6,7 @@ pid and mark; a replica that ended stays visible as failed until it is removed.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -25,10 +26,11 @@ from ringmaster_operator.runtimes import (
     process_ledger,
     process_logs,
     process_os,
+    process_rest,
     process_start,
 )
 
-LOG_CHECK_SECONDS = 10
+LOG_CHECK_SECONDS = 1.0  # at 40 MB/s a log is some three times its bound by then
 
 
 class ProcessRuntime:
@@ -50,6 +52,7 @@ class ProcessRuntime:
         self._lock = threading.Lock()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._watchers: list[ports.Notify] = []
+        self._log_watch: asyncio.Task[None] | None = None
         try:
             self._ledger = process_ledger.Ledger(self._state / "replicas")
             self._logs = process_logs.Logs(self._state / "logs")
@@ -58,8 +61,9 @@ class ProcessRuntime:
         self._background = background.Background(name="process-runtime")
         self._prober = probes.Prober(self._background, self._readiness_changed, clock=clock)
         self._exits = process_exits.Exits(self._background, self._exited)
+        self._rest = process_rest.Rest(self._background, self._state)
         self._adopt()
-        self._background.post(self._bound_logs)
+        self._background.post(self._watch_logs)
 
     def check(self, template: dict[str, Any]) -> Sequence[errors.Fault]:
         """What a process cannot honour."""
@@ -108,6 +112,7 @@ class ProcessRuntime:
             if record.exit is None:
                 self._begin_termination(record, grace_seconds=grace_seconds)
                 return
+            self._rest.add(record.uid)
             self._ledger.drop(record.uid)
             self._logs.prune(live={other.key for other in self._ledger.all()})
         self._notify(record.owner_uid)
@@ -124,6 +129,7 @@ class ProcessRuntime:
         """Let go of every replica; they run on and can be adopted. Idempotent."""
         self._background.close()
         self._exits.close()
+        self._rest.close()
         for child in self._children.values():
             child.returncode = child.poll() or 0  # left running on purpose: no ResourceWarning
         self._children.clear()
@@ -158,6 +164,7 @@ class ProcessRuntime:
         del self._children[record.uid]
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+        self._rest.add(record.uid)
         self._forget(record)
 
     def _follow(self, record: process_ledger.Record) -> None:
@@ -201,6 +208,7 @@ class ProcessRuntime:
                 return
             self._prober.discard(uid)
             process_os.kill_rest(record.pid, uid)
+            self._rest.add(uid)
             child = self._children.pop(uid, None)
             if record.kill_at is not None:
                 _reap(child)
@@ -271,6 +279,8 @@ class ProcessRuntime:
                 self._forget(record)
             elif record.exit is None:
                 self._adopt_one(record)
+            elif processes:  # it failed, and an earlier operator did not get to them
+                found[record.uid] = processes
         for orphans in found.values():
             for orphan in orphans:
                 self._log.warning("orphan killed", pid=orphan.pid)
@@ -286,9 +296,15 @@ class ProcessRuntime:
         mark = process_os.mark(pid) or "dead"
         return self._ledger.change(record.uid, pid=pid, mark=mark) or record
 
-    def _bound_logs(self) -> None:
-        self._logs.bound()
-        self._background.loop.call_later(LOG_CHECK_SECONDS, self._bound_logs)
+    def _watch_logs(self) -> None:
+        self._log_watch = self._background.loop.create_task(self._bound_logs())
+
+    async def _bound_logs(self) -> None:
+        """Copying takes a while: not on the loop."""
+        while True:
+            with contextlib.suppress(OSError, RuntimeError):  # no thread to be had: a second later
+                await asyncio.to_thread(self._logs.bound)
+            await asyncio.sleep(LOG_CHECK_SECONDS)
 
     def _notify(self, owner_uid: str) -> None:
         for notify in tuple(self._watchers):

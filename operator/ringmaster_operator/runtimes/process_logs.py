@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-# Bytes. A log that grew beyond is copied aside, its older copy lost, and begun anew.
+# Bytes. Of a log that grew beyond, so much is copied aside, an older copy lost; it is begun anew.
 MAX_BYTES = 16 * 1024 * 1024
 # Logs of failed replicas that are kept once those are gone.
 KEPT = 20
+_PIECE_BYTES = 1024 * 1024  # copied at once
 _TAIL_BYTES = 4096
 _LINE_CHARACTERS = 200
 _SUFFIX = ".log"
@@ -64,10 +64,7 @@ class Logs:
     def bound(self) -> None:
         """Begin logs anew that have grown too large."""
         for path in self._folder.glob(f"*{_SUFFIX}"):
-            with contextlib.suppress(OSError):
-                if path.stat().st_size > MAX_BYTES:
-                    shutil.copyfile(path, self._older(path.stem))
-                    os.truncate(path, 0)
+            cut(path, most=MAX_BYTES)
 
     def path(self, key: str) -> Path:
         """Where the log of an instance is."""
@@ -75,6 +72,31 @@ class Logs:
 
     def _older(self, key: str) -> Path:
         return self._folder / f"{key}{_OLDER}"
+
+
+def cut(path: Path, *, most: int) -> None:
+    """Begin a log anew that is longer than `most` bytes, which may be written to meanwhile.
+
+    Its last bytes are kept beside it. Where there is no room for them they are lost: the log must
+    not fill a disk that others need.
+    """
+    with contextlib.suppress(OSError):
+        size = path.stat().st_size
+        if size <= most:
+            return
+        try:
+            _copy(path, path.with_suffix(_OLDER), begin=size - most, count=most)
+        finally:
+            os.truncate(path, 0)
+
+
+def _copy(path: Path, older: Path, *, begin: int, count: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with path.open("rb") as source, os.fdopen(os.open(older, flags, 0o600), "wb") as copy:
+        source.seek(begin)
+        while piece := source.read(min(count, _PIECE_BYTES)):
+            copy.write(piece)
+            count -= len(piece)
 
 
 def _modified(path: Path) -> float:

@@ -26,7 +26,7 @@ import psutil
 
 from ringmaster_operator import errors, spec, statedir, store
 from ringmaster_operator.runtimes import choice
-from ringmaster_operator.up import children, occupied, progress, shutdown, specfiles, tail
+from ringmaster_operator.up import children, logsize, occupied, progress, shutdown, specfiles, tail
 
 _TURN = 0.1  # seconds between two looks at the children
 _HARD = 130  # exit code after a second Ctrl-C, as a shell has it
@@ -241,10 +241,9 @@ def _supervise(
     *,
     say: Say,
 ) -> None:
-    tails = [
-        tail.Tail(child.order.name, settings.state.log_file(child.order.name))
-        for child in supervised
-    ]
+    logs = {child.order.name: settings.state.log_file(child.order.name) for child in supervised}
+    tails = [tail.Tail(each, path) for each, path in logs.items()]
+    bound = logsize.Bound(logs.values())
     watched = progress.Progress(
         server=f"http://127.0.0.1:{settings.api_port}",
         balancer=f"http://127.0.0.1:{settings.control_port}",
@@ -253,6 +252,7 @@ def _supervise(
         say=say,
     )
     watched.start()
+    bound.start()
     try:
         while not signals.ending():
             for child in supervised:
@@ -264,6 +264,7 @@ def _supervise(
             time.sleep(_TURN)
     finally:
         watched.close()
+        bound.close()
 
 
 def _hint(settings: Settings, *, name: str) -> list[str]:

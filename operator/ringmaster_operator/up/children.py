@@ -21,9 +21,10 @@ from typing import Any
 import psutil
 
 from ringmaster_operator import errors, statedir
+from ringmaster_operator.runtimes import process_logs
 
 _SAME_START = 1.5  # seconds; the kernel's boot time, by which starts are told, wavers by one
-_LOG_BYTES = 10 * 1024 * 1024  # a longer log is put aside when its process is started
+_LOG_BYTES = 10 * 1024 * 1024  # of a longer log the end is put aside, and it begins anew
 _POLL = 0.02
 
 Hurry = Callable[[], bool]
@@ -231,6 +232,11 @@ def end_recorded(
     return process is not None
 
 
+def bound_log(log: Path) -> None:
+    """Cut a log that grew too long; its process appends, and may go on meanwhile."""
+    process_logs.cut(log, most=_LOG_BYTES)
+
+
 def _kill_group(process: psutil.Process) -> None:
     members = [p for p in psutil.process_iter() if _group(p.pid) == process.pid]
     for member in members:
@@ -253,9 +259,7 @@ def _reap(process: psutil.Process) -> None:
 
 
 def _spawn(argv: list[str], *, log: Path) -> subprocess.Popen[bytes]:
-    with contextlib.suppress(OSError):  # a log that stays too long keeps nobody from starting
-        if log.stat().st_size > _LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))
+    bound_log(log)
     try:
         with log.open("ab") as output:
             return subprocess.Popen(  # noqa: S603 – our own argv, no shell

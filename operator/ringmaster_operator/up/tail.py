@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_QUIET = re.compile(r"\blevel=(debug|info)\b")
+_QUIET = re.compile(r"^\{|\blevel=(debug|info)\b")  # the former is the access log's
 _LONGEST = 400  # characters; the whole line is in the file
 
 
 class Tail:
-    """New lines of a file, from its present end on. The file may be put aside and made anew."""
+    """New lines of a file, from its present end on. The file may be cut, or put aside and made anew."""
 
     def __init__(self, name: str, path: Path) -> None:
         self._name = name
@@ -19,7 +19,10 @@ class Tail:
         self._inode, self._position = self._where()
 
     def lines(self, *, everything: bool = False) -> list[str]:
-        """What was added: warnings and worse, and what is no log line; or everything."""
+        """What was added: warnings and worse, and what is no log line; or everything.
+
+        What came between the last look and a cut is only in the file beside it.
+        """
         inode, size = self._where()
         if inode != self._inode or size < self._position:
             self._inode, self._position, self._rest = inode, 0, b""

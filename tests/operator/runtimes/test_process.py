@@ -9,13 +9,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
 import pytest
 import stack
 from ringmaster_operator import errors, observed
-from ringmaster_operator.runtimes import process, process_ledger, process_os
+from ringmaster_operator.runtimes import process, process_ledger, process_logs, process_os
 from runtime_worlds import ProcessWorld, Program, birth, template
 
 OWNER = observed.Owner(namespace="default", name="web", uid="aaaaa-1")
@@ -185,6 +186,60 @@ def test_termination_reaches_the_whole_group(world):
     stack.eventually(lambda: not world.leftovers(), what="the whole group is gone")
 
 
+DAEMON = "setsid sleep 600 & "
+
+
+def grown_up(world):
+    """Wait until the replica and its daemon both show, each a leader of its own session."""
+
+    def look():
+        return len({os.getsid(one.pid) for one in world.leftovers()}) == 2
+
+    stack.eventually(look, what="its daemon shows")
+
+
+def test_what_a_dead_replica_left_outside_of_its_group_is_killed(world):
+    made = command("sh", "-c", DAEMON + "exec sleep 601")
+    world.runtime.create(birth(OWNER, template=made))
+    grown_up(world)
+    world.crash(only(world))
+
+    stack.eventually(lambda: not world.leftovers(), what="its daemon is gone")
+
+
+def test_termination_ends_with_what_left_the_group(world):
+    made = command("sh", "-c", DAEMON + "exec sleep 601")
+    world.runtime.create(birth(OWNER, template=made))
+    grown_up(world)
+    world.runtime.remove(only(world), grace_seconds=10)
+
+    stack.eventually(lambda: not world.leftovers(), what="its daemon is gone")
+
+
+def test_a_daemon_is_found_though_the_operator_closes_at_once(world):
+    made = command("sh", "-c", DAEMON + "exec sleep 601")
+    world.runtime.create(birth(OWNER, template=made))
+    grown_up(world)
+    world.runtime.remove(only(world), grace_seconds=10)
+    stack.eventually(lambda: not world.runtime.observe(OWNER), what="the record is gone")
+    world.runtime.close()
+
+    stack.eventually(lambda: not world.leftovers(), what="its daemon is gone")
+
+
+def test_a_daemon_of_a_failed_replica_is_found_by_the_next_operator(world):
+    world.runtime.create(birth(OWNER, program=Program.BROKEN))
+    failed = stack.eventually(
+        lambda: only(world).phase is observed.Phase.FAILED and only(world), what="failed"
+    )
+    world.runtime.close()
+    with ending(stranger(world, failed.uid)) as child:
+        world.reopen()
+
+        assert child.wait(timeout=20) == -signal.SIGKILL
+        assert only(world).phase is observed.Phase.FAILED
+
+
 def test_a_replica_has_a_session_of_its_own(world):
     world.runtime.create(birth(OWNER, program=Program.SILENT))
     pid = world.pid(only(world))
@@ -319,6 +374,40 @@ def test_the_log_of_a_failed_replica_is_kept_and_that_of_a_removed_one_is_not(wo
     stack.eventually(lambda: not world.runtime.observe(OWNER), what="both gone")
 
     assert [log.name for log in (world.folder / "logs").iterdir()] == ["default.web-0-aaaaa.log"]
+
+
+def test_logs_are_bounded_from_the_start_and_never_on_the_loop_that_probes(tmp_path, monkeypatch):
+    threads = []
+    look = threading.Event()
+
+    def bound(_logs):
+        threads.append(threading.current_thread().name)
+        if len(threads) > 1:
+            look.set()
+
+    monkeypatch.setattr(process_logs.Logs, "bound", bound)
+    monkeypatch.setattr(process, "LOG_CHECK_SECONDS", 0.01)
+    made = ProcessWorld(tmp_path)
+
+    assert look.wait(30)
+    made.close()
+    assert "process-runtime" not in threads
+
+
+def test_the_bounding_of_logs_goes_on_though_there_was_no_thread_for_it(tmp_path, monkeypatch):
+    looks = threading.Semaphore(0)
+
+    def bound(_logs):
+        looks.release()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(process_logs.Logs, "bound", bound)
+    monkeypatch.setattr(process, "LOG_CHECK_SECONDS", 0.01)
+    made = ProcessWorld(tmp_path)
+
+    assert looks.acquire(timeout=30)
+    assert looks.acquire(timeout=30)
+    made.close()
 
 
 @pytest.mark.parametrize("grace", [0.3, 30.0])

@@ -28,15 +28,42 @@ def test_opening_begins_anew(tmp_path):
     assert logs.last_line("a") == ""
 
 
+def grown(logs, key):
+    """A log beyond its bound, which ends in `END`."""
+    file = logs.open(key)
+    file.truncate(process_logs.MAX_BYTES + 1)
+    file.write(b"END")
+    return file
+
+
 def test_a_log_that_grew_too_large_is_cut_while_it_is_written_to(tmp_path):
     logs = process_logs.Logs(tmp_path)
-    with logs.open("a") as file:
-        file.truncate(process_logs.MAX_BYTES + 1)
+    with grown(logs, "a") as file:
         logs.bound()
         file.write(b"more\n")
 
     assert logs.path("a").read_bytes() == b"more\n"
-    assert (tmp_path / "a.log.1").stat().st_size == process_logs.MAX_BYTES + 1
+
+
+def test_of_a_log_that_is_cut_no_more_than_its_end_is_kept_for_its_owner_alone(tmp_path):
+    logs = process_logs.Logs(tmp_path)
+    grown(logs, "a").close()
+    logs.bound()
+    older = tmp_path / "a.log.1"
+
+    assert older.stat().st_size == process_logs.MAX_BYTES
+    assert older.read_bytes().endswith(b"END")
+    assert older.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_is_cut_though_there_is_no_room_for_its_copy(tmp_path):
+    logs = process_logs.Logs(tmp_path)
+    grown(logs, "a").close()
+    (tmp_path / "a.log.1").symlink_to("/dev/full")
+    grown(logs, "b").close()
+    logs.bound()
+
+    assert [logs.path(key).stat().st_size for key in "ab"] == [0, 0]
 
 
 def test_only_the_newest_logs_of_the_dead_are_kept_and_all_of_the_living(tmp_path):

@@ -217,14 +217,14 @@ def test_a_program_that_is_not_there_is_one_clear_line(state) -> None:
         subject.start()
 
 
-def test_a_log_that_grew_large_is_put_aside_at_a_start(state, monkeypatch) -> None:
+def test_a_log_that_grew_large_is_cut_at_a_start(state, monkeypatch) -> None:
     monkeypatch.setattr(children, "_LOG_BYTES", 10)
     log = state.log_file("thing")
-    log.write_text("x" * 20)
+    log.write_text("x" * 10 + "y" * 10)
     subject = child(state, "print('new')")
     subject.start()
     until(lambda: log.exists() and log.read_text() == "new\n")
-    assert log.with_suffix(".log.1").read_text() == "x" * 20
+    assert log.with_suffix(".log.1").read_text() == "y" * 10
 
 
 def test_a_zombie_does_not_run() -> None:

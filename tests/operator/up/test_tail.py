@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ringmaster_operator.runtimes import process_logs
 from ringmaster_operator.up import tail
 
 
@@ -42,6 +43,27 @@ def test_a_log_that_was_put_aside_is_followed_in_its_new_file(tmp_path) -> None:
     path.replace(tmp_path / "log.1")
     path.write_text("anew\n")
     assert subject.lines() == ["x: anew"]
+
+
+def test_a_log_that_was_cut_is_followed_from_its_new_beginning(tmp_path) -> None:
+    path = tmp_path / "log"
+    path.write_text("a long line of before\n")
+    subject = tail.Tail("x", path)
+    process_logs.cut(path, most=1)
+    assert subject.lines() == []
+    path.write_text("anew\n")
+    assert subject.lines() == ["x: anew"]
+
+
+def test_the_access_log_is_for_the_file_unless_everything_is_asked_for(tmp_path) -> None:
+    path = tmp_path / "log"
+    subject = tail.Tail("balancer", path)
+    path.write_text('{"time":"now","status":200}\nlevel=warning event=slow\n')
+    assert subject.lines() == ["balancer: level=warning event=slow"]
+    path.write_text("")
+    assert subject.lines(everything=True) == []
+    path.write_text('{"status":200}\n')
+    assert subject.lines(everything=True) == ['balancer: {"status":200}']
 
 
 def test_a_log_that_is_not_there_yet_has_no_lines(tmp_path) -> None:

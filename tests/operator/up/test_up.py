@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,33 @@ def test_what_was_started_is_ended_again_if_the_rest_does_not_start(state, monke
         up.run(settings(state, port=free(), control_port=free(), api_port=free()), say=print)
     assert set(psutil.Process().children()) == before
     assert children.find_recorded(state, "balancer") is None
+
+
+class Patience:
+    """Signals of a user who ends `up` once `look` is true, or it took too long."""
+
+    def __init__(self, look) -> None:
+        self._look = look
+        self._deadline = time.monotonic() + 30
+
+    def ending(self) -> bool:
+        return self._look() or time.monotonic() > self._deadline
+
+
+def test_the_logs_of_what_is_supervised_are_bounded_meanwhile(state, monkeypatch) -> None:
+    state.prepare()
+    monkeypatch.setattr(children, "_LOG_BYTES", 10)
+    argv = (sys.executable, "-c", "import time; print('x' * 20, flush=True); time.sleep(600)")
+    child = children.Child(order=children.Order(name="balancer", argv=argv, ports=()), state=state)
+    older = state.log_file("balancer").with_suffix(".log.1")
+    child.start()
+    chosen = settings(state, port=free(), control_port=free(), api_port=free())
+    try:
+        up._supervise(chosen, "default/web", [child], Patience(older.exists), say=print)
+        assert child.alive()
+    finally:
+        child.end(grace=0)
+    assert older.read_text() == "x" * 9 + "\n"
 
 
 def test_the_hint_names_the_set_that_is_served(state) -> None:
