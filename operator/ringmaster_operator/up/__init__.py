@@ -250,6 +250,7 @@ def _supervise(
         balancer=f"http://127.0.0.1:{settings.control_port}",
         ring=name,
         hint=_hint(settings, name=name.partition("/")[2]),
+        empty=_empty(settings, name=name),
         say=say,
     )
     watched.start()
@@ -268,8 +269,7 @@ def _supervise(
 
 def _hint(settings: Settings, *, name: str) -> list[str]:
     """What to try once all is ready; `name` is the ServerSet's that the balancer serves."""
-    usual = settings.state.root == statedir.default(os.environ)
-    where = "" if usual else f" --state-dir {settings.state.root}"
+    where = _where(settings)
     return [
         "",
         f"  curl http://localhost:{settings.port}/home",
@@ -279,6 +279,18 @@ def _hint(settings: Settings, *, name: str) -> list[str]:
         "",
         "Ctrl-C ends everything.",
     ]
+
+
+def _empty(settings: Settings, *, name: str) -> list[str]:
+    """What to do where there is no ServerSet; `name` is the one that the balancer will serve."""
+    where = _where(settings)
+    return [f"no ServerSet yet: ringmaster{where} apply -f FILE (the balancer serves {name})"]
+
+
+def _where(settings: Settings) -> str:
+    """The words by which `ringmaster` finds the state folder, if it would not by itself."""
+    usual = settings.state.root == statedir.default(os.environ)
+    return "" if usual else f" --state-dir {settings.state.root}"
 
 
 def _busy(state: statedir.StateDir) -> str:

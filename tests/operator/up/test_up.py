@@ -157,6 +157,17 @@ def test_the_hint_names_the_set_that_is_served(state) -> None:
     assert any("serverset/api " in line for line in up._hint(settings(state), name="api"))
 
 
+def test_without_a_set_it_is_said_how_to_make_the_one_that_is_served(state, monkeypatch) -> None:
+    (line,) = up._empty(settings(state), name="prod/api")
+    assert line == (
+        f"no ServerSet yet: ringmaster --state-dir {state.root} apply -f FILE "
+        "(the balancer serves prod/api)"
+    )
+    monkeypatch.setenv("RINGMASTER_STATE_DIR", str(state.root))
+    (line,) = up._empty(settings(state), name="default/web")
+    assert line.startswith("no ServerSet yet: ringmaster apply -f FILE")
+
+
 def test_a_second_up_on_one_folder_is_told_of_the_first(state) -> None:
     state.prepare()
     children.write_record(state, children.Order(name="up", argv=(), ports=()), psutil.Process())
