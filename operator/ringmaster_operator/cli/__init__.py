@@ -7,6 +7,7 @@ once, in `options`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import click
 
 import ringmaster_operator
 from ringmaster_operator import statedir, up
-from ringmaster_operator.cli import commands, options, ring_commands
+from ringmaster_operator.cli import commands, extensions, options, ring_commands
 from ringmaster_operator.up import down
 
 
@@ -44,6 +45,7 @@ def main(ctx: click.Context, server: str | None, state_dir: Path | None) -> None
     """Keep N servers alive and spread requests over them with a consistent-hash ring."""
     root = state_dir or statedir.default(os.environ)
     ctx.obj = options.Context(server=server, state=statedir.StateDir(root.absolute()))
+    ctx.meta[extensions.SERVER] = functools.partial(options.server_of, ctx.obj)
 
 
 @main.command(
