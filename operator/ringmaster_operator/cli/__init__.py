@@ -121,7 +121,8 @@ def up_command(context: options.Context, /, *, state_dir: Path | None, **rest: A
     """Run operator and balancer here, in the foreground, until Ctrl-C.
 
     Replicas are local processes, or containers. Ctrl-C (or SIGTERM, or `ringmaster down`) drains and stops all;
-    a second Ctrl-C does not wait. The ServerSets are kept: the next `up` brings them back.
+    a second Ctrl-C does not wait. The ServerSets are kept: the next `up` brings them back. What
+    dies is started again; exit code 1: operator or balancer say that they cannot start at all.
     """
     settings = up.Settings(state=options.state(context, state_dir), **rest)
     raise SystemExit(up.run(settings, say=_say_what_can_be_said))

@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import serversets
 import yaml
 from ringmaster_operator import errors, statedir, store, up
+from ringmaster_operator.runtimes import choice
 from ringmaster_operator.up import children
 
 
@@ -186,6 +188,73 @@ def signals():
     yield subject
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+SLEEPING = (sys.executable, "-c", "import time; time.sleep(600)")
+REFUSING = (sys.executable, "-c", "import sys; sys.exit('no such network')")
+
+
+@pytest.fixture
+def refused(state, monkeypatch):
+    """An operator that says that it cannot start, beside a balancer that can."""
+    made = (
+        children.Order(name="balancer", argv=SLEEPING, ports=(free(),)),
+        children.Order(name="operator", argv=REFUSING, ports=(free(),)),
+    )
+    monkeypatch.setattr(up, "orders", lambda *_: made)
+    started, spawn = [], children._spawn
+
+    def spawned(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(spawn(*words, **options))
+        return started[-1]
+
+    monkeypatch.setattr(children, "_spawn", spawned)
+    yield settings(state, port=free(), control_port=free(), api_port=free())
+    for each in started:  # they have ended; Python shall know
+        each.wait()
+
+
+@pytest.mark.usefixtures("signals")
+def test_an_operator_that_cannot_start_ends_all_with_its_own_words(state, refused) -> None:
+    before = set(psutil.Process().children())
+    said: list[str] = []
+    with pytest.raises(errors.UsageError, match=r"^the operator cannot start: no such network$"):
+        up.run(refused, say=said.append)
+    assert sum("it is started again" in line for line in said) == 2
+    assert set(psutil.Process().children()) == before
+    assert not list((state.root / "run").glob("*.json"))
+
+
+@pytest.mark.usefixtures("signals")
+def test_what_keeps_the_operator_from_starting_may_keep_its_replicas_from_us(
+    state, refused, monkeypatch
+) -> None:
+    keep(state, ("default", "web"))
+
+    def lost(*_: Any) -> None:
+        raise errors.UsageError("no such network")
+
+    monkeypatch.setattr(choice, "opened", lost)
+    with pytest.raises(errors.UsageError, match=r"^the operator cannot start: no such network$"):
+        up.run(refused, say=print)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("name", ["balancer", "operator"])
+def test_where_something_ran_before_no_trouble_of_a_child_ends_it(state, refused, name) -> None:
+    state.prepare()
+    earlier = children.Child(
+        order=children.Order(name=name, argv=SLEEPING, ports=(refused.port,)), state=state
+    )
+    earlier.start()
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if sum("it is started again" in each for each in said[:-1]) == 4 and "again in" in line:
+            signal.raise_signal(signal.SIGTERM)
+
+    assert up.run(refused, say=say) == 0
 
 
 def test_the_first_signal_ends_and_the_second_hurries(signals) -> None:
