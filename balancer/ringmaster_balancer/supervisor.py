@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import importlib
+import importlib.machinery
+import importlib.util
 import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -469,7 +473,10 @@ def _roles(
 
 
 def check_files(settings: settings_.Settings) -> None:
-    """Raises StartError if a file that the command line names cannot be used."""
+    """Raises StartError if a file, folder or module that the command line names cannot be used.
+
+    No folder of hashes needs to have any, and a log that does not exist yet is not made.
+    """
     for option, cert, key in (
         ("--tls", settings.tls_cert, settings.tls_key),
         ("--control-tls", settings.control_tls_cert, settings.control_tls_key),
@@ -486,6 +493,53 @@ def check_files(settings: settings_.Settings) -> None:
             raise StartError(f"cannot read the token file {path}: {reason}") from error
         if empty:
             raise StartError(f"the token file {path} is empty")
+    if settings.hash_path:
+        try:
+            os.scandir(settings.hash_path).close()
+        except OSError as error:
+            raise StartError(
+                f"cannot use the --hash-path {settings.hash_path}: {error.strerror}"
+            ) from error
+    for module in settings.hash_module:
+        if not _installed(module):
+            raise StartError(f"the --hash-module {module} is not installed")
+    if settings.access_log != "-":
+        try:
+            _check_log(Path(settings.access_log))
+        except OSError as error:
+            raise StartError(
+                f"cannot write the access log {settings.access_log}: {error.strerror}"
+            ) from error
+
+
+def _installed(module: str) -> bool:
+    """Whether there is such a module. Nothing is imported: its code is not ours to run here."""
+    if module in sys.modules:  # also what is none of a package, as os.path
+        return True
+    name, *inner = module.split(".")
+    try:
+        found = importlib.util.find_spec(name)
+        for part in inner:
+            if found is None or found.submodule_search_locations is None:
+                return False
+            name = f"{name}.{part}"
+            found = importlib.machinery.PathFinder.find_spec(name, found.submodule_search_locations)
+    except (ImportError, ValueError):
+        return False
+    return found is not None
+
+
+def _check_log(path: Path) -> None:
+    """Raises OSError if it could not be opened for writing. It is not opened: a FIFO may wait."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not path.exists():
+        path = path.resolve().parent
+        path.lstat()
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 @contextlib.contextmanager

@@ -62,7 +62,8 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
             "--server",
             "api",
             metavar="URL",
-            help="Its operator's API.  [default: $RINGMASTER_SERVER, else http://127.0.0.1:7070]",
+            help="Its operator's API.  [default: $RINGMASTER_SERVER, else that of `up` on the state "
+            "folder, else http://127.0.0.1:7070]",
         ),
         click.option(
             "--serverset",
@@ -216,10 +217,8 @@ def _settings(loaded: ModuleType, shared: dict[str, Any]) -> Any:
         raise click.UsageError("--runtime kubernetes goes with --url: no cluster is started here")
     if url and shared["simulate"]:
         raise click.UsageError("--simulate sends no request: it does not go with --url")
-    root = (
-        click.get_current_context().find_root()
-    )  # `ringmaster --server`, which reads the variable
-    api = api or root.params.get("server") or "http://127.0.0.1:7070"
+    meant = click.get_current_context().meta.get("ringmaster.server")  # by `ringmaster` itself
+    api = api or (meant() if meant else "http://127.0.0.1:7070")
     return loaded.commands.Settings(api=api, **shared)
 
 

@@ -86,6 +86,32 @@ def test_a_stack_that_is_not_there_is_one_line_and_exit_1(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "told", "asked"),
+    [
+        ((), None, "http://127.0.0.1:7070"),
+        ((), "http://127.0.0.1:2", "http://127.0.0.1:2"),
+        (("--server", "http://127.0.0.1:3"), "http://127.0.0.1:2", "http://127.0.0.1:3"),
+    ],
+)
+def test_the_operator_is_the_one_that_ringmaster_means(tmp_path, monkeypatch, words, told, asked):
+    seen = []
+    monkeypatch.setattr(
+        commands, "distribution", lambda settings, **_: seen.append(settings.api) or sys.exit(0)
+    )
+
+    @click.group()
+    @click.pass_context
+    def ringmaster(ctx):
+        if told:
+            ctx.meta["ringmaster.server"] = lambda: told
+
+    ringmaster.add_command(cli.experiment)
+    words = ("experiment", "distribution", "--url", "http://127.0.0.1:1", *words)
+    click.testing.CliRunner().invoke(ringmaster, [*words, "--out", str(tmp_path)])
+    assert seen == [asked]
+
+
 NO_FOLDER = {
     "of the kernel": lambda path: "/proc/ringmaster",
     "below a file": lambda path: str(path / "file" / "below"),

@@ -32,6 +32,7 @@ _MOST: Final = 50_000  # lines that wait to be written, some 15 MB
 _PIPE_BUF: Final = 4096  # bytes; what is not longer is not torn apart by another writer of a pipe
 _COMPLAIN: Final = 60.0  # s between two words about what cannot be written
 _CLOSING: Final = 2.0  # s for the last lines
+_NONE: Final = -1  # a descriptor; the file cannot be opened, which is tried again with new lines
 _NOBODY: Final = '"member":null,"replica":null,'
 
 _quoted = encoder.encode_basestring_ascii
@@ -43,11 +44,11 @@ def label(member: str, replica: str) -> str:
 
 
 class AccessLog:
-    """One worker's. `path`: a file, or STDOUT."""
+    """One worker's. `path`: a file, or STDOUT. One that cannot be opened takes and counts lines."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._descriptor = _open(path)
+        self._descriptor = _NONE
         self._lines: deque[str] = deque()
         self._wake = threading.Event()
         self._closing = False
@@ -56,6 +57,7 @@ class AccessLog:
         self._second = 0
         self._stamp = ""
         self.dropped = 0
+        self._open_anew()
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
@@ -134,7 +136,7 @@ class AccessLog:
             self._wake.clear()
             if not self._closing:
                 time.sleep(_GATHER)
-            if self._reopening:
+            if self._reopening or (self._descriptor == _NONE and self._lines):
                 self._reopening = False
                 self._open_anew()
             self._write()
@@ -148,6 +150,9 @@ class AccessLog:
             while True:
                 batch.append(lines.popleft())
         written = 0
+        if self._descriptor == _NONE:
+            self.dropped += len(batch)
+            return
         try:
             for count, piece in _pieces(batch, pipe=_is_pipe(self._descriptor)):
                 _write_all(self._descriptor, piece)
@@ -160,9 +165,13 @@ class AccessLog:
         try:
             fresh = _open(self._path)
         except OSError as error:
-            self._complain("access log cannot be opened anew, going on in the old file", error)
+            if self._descriptor == _NONE:
+                self._complain("access log cannot be opened, its lines are lost", error)
+            else:
+                self._complain("access log cannot be opened anew, going on in the old file", error)
             return
-        os.close(self._descriptor)
+        if self._descriptor != _NONE:
+            os.close(self._descriptor)
         self._descriptor = fresh
 
     def _complain(self, what: str, error: OSError) -> None:

@@ -213,11 +213,7 @@ class DataPlane:
             self.log.close(within=0.0)
             self.log = None
         elif wanted and self.log is None:
-            try:
-                self.log = accesslog.AccessLog(self.settings.access_log)
-            except OSError as error:
-                where = self.settings.access_log
-                _log.error("no access log", path=where, reason=error.strerror or str(error))
+            self.log = accesslog.AccessLog(self.settings.access_log)
 
     def reopen_log(self) -> None:
         """The access log's file was moved away."""

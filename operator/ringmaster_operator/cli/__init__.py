@@ -7,6 +7,7 @@ once, in `options`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import click
 
 import ringmaster_operator
 from ringmaster_operator import statedir, up
-from ringmaster_operator.cli import commands, options, ring_commands
+from ringmaster_operator.cli import commands, extensions, options, ring_commands
 from ringmaster_operator.up import down
 
 
@@ -44,6 +45,7 @@ def main(ctx: click.Context, server: str | None, state_dir: Path | None) -> None
     """Keep N servers alive and spread requests over them with a consistent-hash ring."""
     root = state_dir or statedir.default(os.environ)
     ctx.obj = options.Context(server=server, state=statedir.StateDir(root.absolute()))
+    ctx.meta[extensions.SERVER] = functools.partial(options.server_of, ctx.obj)
 
 
 @main.command(
@@ -119,7 +121,8 @@ def up_command(context: options.Context, /, *, state_dir: Path | None, **rest: A
     """Run operator and balancer here, in the foreground, until Ctrl-C.
 
     Replicas are local processes, or containers. Ctrl-C (or SIGTERM, or `ringmaster down`) drains and stops all;
-    a second Ctrl-C does not wait. The ServerSets are kept: the next `up` brings them back.
+    a second Ctrl-C does not wait. The ServerSets are kept: the next `up` brings them back. What
+    dies is started again; exit code 1: operator or balancer say that they cannot start at all.
     """
     settings = up.Settings(state=options.state(context, state_dir), **rest)
     raise SystemExit(up.run(settings, say=_say_what_can_be_said))

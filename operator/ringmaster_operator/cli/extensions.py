@@ -1,7 +1,7 @@
 """Commands of the CLI that other components bring: entry points of the group `ringmaster.commands`.
 
 Law: found by name in the installed distribution and imported only when asked for, so that no
-component imports another. One whose needs are not installed says so, in one line.
+component imports another; what they may know of us is in click's `meta`. One whose needs are not installed says so, in one line.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib.metadata
 import click
 
 GROUP = "ringmaster.commands"
+SERVER = "ringmaster.server"  # in `meta`: called, it tells the URL of the API that is meant
 
 
 def names() -> list[str]:

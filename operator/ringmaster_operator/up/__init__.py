@@ -82,7 +82,8 @@ def run(settings: Settings, *, say: Say) -> int:
     """Run until a signal comes; the exit code.
 
     Raises:
-        UsageError: a port is taken, the state folder cannot be written, another `up` has it.
+        UsageError: a port is taken, the state folder cannot be written, another `up` has it;
+            the operator or the balancer cannot start, and nothing ran before: all is ended again.
         SpecInvalidError: a spec file is wrong; nothing was started.
     """
     chosen = _chosen(settings)
@@ -96,12 +97,18 @@ def run(settings: Settings, *, say: Say) -> int:
         _check_ports(settings)
         name = ring(state, documents)
         supervised = _take_over(settings, name, say=say)
+        forgiven: tuple[type[Exception], ...] = ()
         try:
             _record_ourselves(state, name)
             _supervise(settings, name, supervised, signals, say=say)
+        except children.HopelessError:
+            # What keeps the operator from its replicas keeps us from them too, and was said.
+            forgiven = (errors.RingmasterError,)
+            raise
         finally:
             say("stopping: the balancer finishes its requests (Ctrl-C again to end at once)")
-            shutdown.end_all(state, say=say, hurry=signals.hurried)
+            with contextlib.suppress(*forgiven):
+                shutdown.end_all(state, say=say, hurry=signals.hurried)
             state.run_file("up").unlink(missing_ok=True)
     return _HARD if signals.hurried() else 0
 
@@ -207,10 +214,13 @@ def _check_ports(settings: Settings) -> None:
 def _take_over(settings: Settings, name: str, *, say: Say) -> list[children.Child]:
     """Adopt or end what an earlier `up` left, then start what is missing.
 
-    If that fails, what was started here is ended again; what was found goes on as it was.
+    If that fails, what was started here is ended again; what was found goes on as it was. Where
+    something was found, requests may be served: no child's trouble ends that.
     """
     state = settings.state
+    found = False
     if children.end_recorded(state, "operator", grace=shutdown.OPERATOR_GRACE):
+        found = True
         say("took over from an earlier operator; its replicas go on")
     with state.lock("operator", busy=f"an operator that `up` did not start acts on {state.root}"):
         pass
@@ -220,9 +230,10 @@ def _take_over(settings: Settings, name: str, *, say: Say) -> list[children.Chil
         for order in orders(settings, name):
             child = children.Child(order=order, state=state)
             if child.adopt():
+                found = True
                 say(f"adopted the running {order.name} (pid {child.pid})")
             else:
-                children.end_recorded(state, order.name, grace=shutdown.BALANCER_GRACE)
+                found |= children.end_recorded(state, order.name, grace=shutdown.BALANCER_GRACE)
                 child.start()
                 started.append(child)
             supervised.append(child)
@@ -230,6 +241,8 @@ def _take_over(settings: Settings, name: str, *, say: Say) -> list[children.Chil
         for child in started:
             child.end(grace=shutdown.OPERATOR_GRACE)
         raise
+    for child in supervised:
+        child.proven = found
     return supervised
 
 
@@ -249,6 +262,7 @@ def _supervise(
         balancer=f"http://127.0.0.1:{settings.control_port}",
         ring=name,
         hint=_hint(settings, name=name.partition("/")[2]),
+        empty=_empty(settings, name=name),
         say=say,
     )
     watched.start()
@@ -269,8 +283,7 @@ def _supervise(
 
 def _hint(settings: Settings, *, name: str) -> list[str]:
     """What to try once all is ready; `name` is the ServerSet's that the balancer serves."""
-    usual = settings.state.root == statedir.default(os.environ)
-    where = "" if usual else f" --state-dir {settings.state.root}"
+    where = _where(settings)
     return [
         "",
         f"  curl http://localhost:{settings.port}/home",
@@ -280,6 +293,18 @@ def _hint(settings: Settings, *, name: str) -> list[str]:
         "",
         "Ctrl-C ends everything.",
     ]
+
+
+def _empty(settings: Settings, *, name: str) -> list[str]:
+    """What to do where there is no ServerSet; `name` is the one that the balancer will serve."""
+    where = _where(settings)
+    return [f"no ServerSet yet: ringmaster{where} apply -f FILE (the balancer serves {name})"]
+
+
+def _where(settings: Settings) -> str:
+    """The words by which `ringmaster` finds the state folder, if it would not by itself."""
+    usual = settings.state.root == statedir.default(os.environ)
+    return "" if usual else f" --state-dir {settings.state.root}"
 
 
 def _busy(state: statedir.StateDir) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -26,8 +27,16 @@ from ringmaster_operator.runtimes import process_logs
 _SAME_START = 1.5  # seconds; the kernel's boot time, by which starts are told, wavers by one
 _LOG_BYTES = 10 * 1024 * 1024  # of a longer log the end is put aside, and it begins anew
 _POLL = 0.02
+_SAID = (1, 2)  # exit codes of a program that has said why it cannot start
+_BELIEVED = 3  # times in a row; a port or a lock may be free the next time
+_CONNECT = 0.2  # seconds
+_LAST_BYTES = 4096
 
 Hurry = Callable[[], bool]
+
+
+class HopelessError(errors.UsageError):
+    """It cannot be started, and starting it again will not help; its own words say why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +60,21 @@ class Backoff:
 
 @dataclass(slots=True)
 class Child:
-    """One supervised process: adopted or started here."""
+    """One supervised process: adopted or started here.
+
+    `proven`: it has served, or lived long, under this command line, or its like has: what ends it
+    may pass.
+    """
 
     order: Order
     state: statedir.StateDir
     backoff: Backoff = field(default_factory=Backoff)
     process: psutil.Process | None = None
+    proven: bool = False
     _popen: subprocess.Popen[bytes] | None = None
     _started_at: float = 0.0
     _deaths: int = 0
+    _refusals: int = 0
     _starts: int = 0
     _not_before: float = 0.0
 
@@ -75,7 +90,8 @@ class Child:
             return False
         self.process = find(record)
         self._started_at = time.monotonic()
-        return self.process is not None
+        self.proven = self.process is not None
+        return self.proven
 
     def start(self) -> None:
         """Start it and record it.
@@ -103,9 +119,13 @@ class Child:
 
         A start that fails (no more processes, a full disk) is tried again with the same backoff:
         the other child goes on, and the trouble may pass.
+
+        Raises:
+            HopelessError: it has never served, and said several times in a row that it cannot.
         """
         now = time.monotonic()
         if self.process is not None and self._alive():
+            self.proven = self.proven or self._answers()
             return None
         if self.process is not None:
             how = self._how_it_ended()
@@ -113,6 +133,8 @@ class Child:
             lived = now - self._started_at
             if lived >= self.backoff.forgiven:
                 self._deaths = 0
+                self.proven = True
+            self._judge(how)
             return f"{self.order.name} {how}; it is started again in {self._back_off(now):.1f} s"
         if now < self._not_before:
             return None
@@ -121,6 +143,24 @@ class Child:
         except errors.UsageError as error:
             return f"{self.order.name}: {error}; tried again in {self._back_off(now):.1f} s"
         return f"{self.order.name} started again (pid {self.pid})"
+
+    def _judge(self, how: str) -> None:
+        """Whether an end is one too many."""
+        said = self._popen is not None and self._popen.returncode in _SAID
+        self._refusals = self._refusals + 1 if said and not self.proven else 0
+        if self._refusals >= _BELIEVED:
+            why = _last_line(self.state.log_file(self.order.name)) or f"it {how}"
+            raise HopelessError(f"the {self.order.name} cannot start: {why}")
+
+    def _answers(self) -> bool:
+        """Whether somebody listens on one of its ports; a stranger there may go away again."""
+        for port in self.order.ports:
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", port), timeout=_CONNECT),
+            ):
+                return True
+        return False
 
     def _back_off(self, now: float) -> float:
         """Count a failure; the seconds until the next start."""
@@ -271,6 +311,17 @@ def _spawn(argv: list[str], *, log: Path) -> subprocess.Popen[bytes]:
             )
     except OSError as error:
         raise errors.UsageError(f"cannot start {argv[0]}: {error.strerror}") from error
+
+
+def _last_line(log: Path) -> str:
+    """What a process said last, if it said anything."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _LAST_BYTES))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1] if lines else ""
 
 
 def _signal_name(number: int) -> str:

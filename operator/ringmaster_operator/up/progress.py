@@ -16,7 +16,10 @@ _GOODBYE = 1.0  # for a look under way; it may hang with the operator
 
 
 class Progress:
-    """Says each change of a ServerSet's counts, and once, when the set of `ring` serves, the hint."""
+    """Says each change of a ServerSet's counts, and once, when the set of `ring` serves, the hint.
+
+    `empty` is said, once too, if there is no set at all at first.
+    """
 
     def __init__(
         self,
@@ -25,12 +28,14 @@ class Progress:
         balancer: str,
         ring: str,
         hint: Sequence[str],
+        empty: Sequence[str] = (),
         say: Callable[[str], None],
     ) -> None:
         self._client = client.Client(server)
         self._balancer = balancer
         self._ring = ring
         self._hint = list(hint)
+        self._empty = list(empty)
         self._say = say
         self._said: dict[str, str] = {}
         self._ended = threading.Event()
@@ -59,6 +64,9 @@ class Progress:
             return  # not up yet, or starting again; whoever tends to it says so
         if self._ended.is_set():
             return
+        if not documents:
+            self._say_all(self._empty)
+        self._empty = []
         for document in documents:
             self._tell(printers.resource_key(document), printers.progress(document))
         for key in self._said.keys() - set(map(printers.resource_key, documents)):
@@ -75,9 +83,12 @@ class Progress:
 
     def _welcome(self) -> None:
         if client.answers(f"{self._balancer}/readyz"):
-            for line in self._hint:
-                self._say(line)
+            self._say_all(self._hint)
             self._hint = []
+
+    def _say_all(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._say(line)
 
     def _run(self) -> None:
         while not self._ended.wait(_SECONDS):

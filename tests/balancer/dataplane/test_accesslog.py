@@ -252,12 +252,22 @@ def test_a_file_that_was_moved_away_is_opened_anew_and_no_line_is_lost(tmp_path:
     scripted.run(scenario())
 
 
-def test_a_log_that_cannot_be_opened_stops_no_request(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_opened_stops_no_request_and_counts_what_is_lost(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "folder" / "log"
+
     async def scenario() -> None:
         async with scripted.stand(
-            scripted.answering(), rules=RULES, settings=settings(tmp_path / "no" / "folder")
+            scripted.answering(), rules=RULES, settings=settings(log)
         ) as stand:
+            for number in (1, 2):
+                assert (await stand.get())[0] == 200
+                await scripted.eventually(lambda n=number: stand.plane.stats()["lostLines"] == n)
+            log.parent.mkdir()
             assert (await stand.get())[0] == 200
+            await lines(log, 1)
+            assert stand.plane.stats()["lostLines"] == 2
 
     scripted.run(scenario())
 

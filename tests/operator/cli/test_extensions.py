@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 
 import click
 import click.testing
 import pytest
+from ringmaster_operator import cli, statedir
 from ringmaster_operator.cli import extensions, options
 
 
@@ -59,3 +61,19 @@ def test_what_nobody_brings_is_no_command(found):
     found()
     assert extensions.command("experiment") is None
     assert run(options.Group("ringmaster"), "experiment").exit_code == 2
+
+
+def test_a_brought_command_finds_the_same_server_as_every_other(tmp_path, monkeypatch):
+    state = statedir.StateDir(tmp_path)
+    state.prepare()
+    state.api_file.write_text(json.dumps({"url": "http://127.0.0.1:7272"}))
+    monkeypatch.delenv("RINGMASTER_SERVER", raising=False)
+
+    @click.command("brought")
+    def brought():
+        click.echo(click.get_current_context().meta[extensions.SERVER]())
+
+    monkeypatch.setattr(extensions, "command", {"brought": brought}.get)
+    words = ("--state-dir", str(tmp_path))
+    assert run(cli.main, *words, "brought").output == "http://127.0.0.1:7272\n"
+    assert run(cli.main, *words, "-s", "http://a", "brought").output == "http://a\n"

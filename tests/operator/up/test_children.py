@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -138,6 +139,104 @@ def test_restarts_are_spaced_out(state) -> None:
             waits.append(line.rpartition("in ")[2])
     assert waits == ["0.0 s"] * 4  # 10, 20, 40, 40 ms
     assert subject._deaths == 4
+
+
+SERVED = """
+import socket, sys, time
+with socket.create_server(('127.0.0.1', {port})):
+    time.sleep({seconds})
+sys.exit('no more')
+"""
+
+
+def free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def failing(state: statedir.StateDir, code: str, port: int | None = None) -> children.Child:
+    subject = child(state)
+    subject.order = children.Order(
+        name="thing", argv=(sys.executable, "-c", code), ports=(port or free(),)
+    )
+    return subject
+
+
+def ends(subject: children.Child, count: int) -> list[str]:
+    """What is said at so many ends."""
+    said: list[str] = []
+    while len(said) < count:
+        until(lambda: subject.process is None or not subject.alive() or subject.tend())
+        line = subject.tend() or ""
+        if "it is started again" in line:
+            said.append(line)
+    return said
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_what_says_three_times_that_it_cannot_start_is_believed(state, code) -> None:
+    subject = failing(state, f"import sys; print('why', flush=True); print(); sys.exit({code})")
+    subject.start()
+    assert len(ends(subject, 2)) == 2
+    with pytest.raises(children.HopelessError, match=r"^the thing cannot start: why$"):
+        ends(subject, 1)
+    assert not subject.alive()
+
+
+def test_what_says_nothing_is_told_by_its_exit_code(state) -> None:
+    subject = failing(state, "import sys; sys.exit(1)")
+    subject.start()
+    with pytest.raises(children.HopelessError, match="cannot start: it exited with code 1"):
+        ends(subject, 3)
+
+
+def test_what_has_served_once_is_started_again_for_ever(state) -> None:
+    port = free()
+    subject = failing(state, SERVED.format(port=port, seconds=600), port)
+    subject.start()
+    until(lambda: subject.tend() or subject.proven)
+    subject.process.kill()
+    subject.order = failing(state, "import sys; sys.exit(1)").order
+    assert len(ends(subject, 5)) == 5
+
+
+def test_what_lived_long_is_started_again_for_ever(state) -> None:
+    subject = failing(state, "import sys; sys.exit(1)")
+    subject.backoff = children.Backoff(first=0.0, longest=0.0, forgiven=0.0)
+    subject.start()
+    assert len(ends(subject, 5)) == 5
+
+
+@pytest.mark.parametrize("code", ["import os; os.kill(os.getpid(), 9)", "import sys; sys.exit(3)"])
+def test_what_dies_otherwise_has_not_said_that_it_cannot_start(state, code) -> None:
+    subject = failing(state, code)
+    subject.start()
+    assert len(ends(subject, 5)) == 5
+
+
+def test_only_ends_in_a_row_count(state) -> None:
+    subject = failing(state, "import sys; sys.exit(1)")
+    cannot, dies = subject.order, failing(state, "import sys; sys.exit(3)").order
+    subject.start()
+    for order_ in (cannot, dies, cannot, cannot):
+        subject.order = order_  # of the next start
+        ends(subject, 1)
+
+
+def test_a_port_that_somebody_else_has_for_now_is_waited_for(state) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = int(server.getsockname()[1])
+        subject = failing(state, "import sys, time; time.sleep(0.2); sys.exit('taken')", port)
+        subject.start()
+        assert len(ends(subject, 5)) == 5
+
+
+def test_what_was_adopted_has_served(state) -> None:
+    first = child(state)
+    first.start()
+    heir = child(state)
+    assert heir.adopt()
+    assert heir.proven
 
 
 def test_arguments_of_the_first_start_are_not_those_of_a_restart(state) -> None:

@@ -73,6 +73,54 @@ def test_the_hint_waits_for_the_set_that_is_served_alone(server) -> None:
         subject.close()
 
 
+def test_where_there_is_no_set_it_is_said_once_how_to_make_one_and_the_hint_comes_later(
+    server,
+) -> None:
+    said: list[str] = []
+    with http_balancer.HttpBalancer().running() as balancer:
+        subject = progress.Progress(
+            server=server.url,
+            balancer=balancer.url,
+            ring="default/web",
+            hint=["curl"],
+            empty=["apply"],
+            say=said.append,
+        )
+        subject.look()
+        subject.look()
+        assert said == ["apply"]
+        document = server.post(local_api.server_set()).json()
+        status(server, replicas=3, readyReplicas=3, inRing=3)
+        balancer.answers["GET"] = (200, b"", {})
+        subject.look()
+        assert said[1:] == ["web: 3 of 3 ready, 3 in the ring", "curl"]
+        server.store.delete("default", "web")
+        server.forget(document)
+        subject.look()
+        subject.look()
+        assert said[3:] == ["web is gone"]
+        subject.close()
+
+
+def test_a_set_that_was_there_at_first_is_no_news_of_none(server) -> None:
+    document = server.post(local_api.server_set()).json()
+    said: list[str] = []
+    subject = progress.Progress(
+        server=server.url,
+        balancer="",
+        ring="default/web",
+        hint=[],
+        empty=["apply"],
+        say=said.append,
+    )
+    subject.look()
+    server.store.delete("default", "web")
+    server.forget(document)
+    subject.look()
+    assert "apply" not in said
+    subject.close()
+
+
 def test_what_is_gone_is_said(server) -> None:
     document = server.post(local_api.server_set()).json()
     said: list[str] = []

@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 import serversets
 import yaml
 from ringmaster_operator import errors, statedir, store, up
+from ringmaster_operator.runtimes import choice
 from ringmaster_operator.up import children
 
 
@@ -185,6 +187,17 @@ def test_the_hint_names_the_set_that_is_served(state) -> None:
     assert any("serverset/api " in line for line in up._hint(settings(state), name="api"))
 
 
+def test_without_a_set_it_is_said_how_to_make_the_one_that_is_served(state, monkeypatch) -> None:
+    (line,) = up._empty(settings(state), name="prod/api")
+    assert line == (
+        f"no ServerSet yet: ringmaster --state-dir {state.root} apply -f FILE "
+        "(the balancer serves prod/api)"
+    )
+    monkeypatch.setenv("RINGMASTER_STATE_DIR", str(state.root))
+    (line,) = up._empty(settings(state), name="default/web")
+    assert line.startswith("no ServerSet yet: ringmaster apply -f FILE")
+
+
 def test_a_second_up_on_one_folder_is_told_of_the_first(state) -> None:
     state.prepare()
     children.write_record(state, children.Order(name="up", argv=(), ports=()), psutil.Process())
@@ -203,6 +216,73 @@ def signals():
     yield subject
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+SLEEPING = (sys.executable, "-c", "import time; time.sleep(600)")
+REFUSING = (sys.executable, "-c", "import sys; sys.exit('no such network')")
+
+
+@pytest.fixture
+def refused(state, monkeypatch):
+    """An operator that says that it cannot start, beside a balancer that can."""
+    made = (
+        children.Order(name="balancer", argv=SLEEPING, ports=(free(),)),
+        children.Order(name="operator", argv=REFUSING, ports=(free(),)),
+    )
+    monkeypatch.setattr(up, "orders", lambda *_: made)
+    started, spawn = [], children._spawn
+
+    def spawned(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(spawn(*words, **options))
+        return started[-1]
+
+    monkeypatch.setattr(children, "_spawn", spawned)
+    yield settings(state, port=free(), control_port=free(), api_port=free())
+    for each in started:  # they have ended; Python shall know
+        each.wait()
+
+
+@pytest.mark.usefixtures("signals")
+def test_an_operator_that_cannot_start_ends_all_with_its_own_words(state, refused) -> None:
+    before = set(psutil.Process().children())
+    said: list[str] = []
+    with pytest.raises(errors.UsageError, match=r"^the operator cannot start: no such network$"):
+        up.run(refused, say=said.append)
+    assert sum("it is started again" in line for line in said) == 2
+    assert set(psutil.Process().children()) == before
+    assert not list((state.root / "run").glob("*.json"))
+
+
+@pytest.mark.usefixtures("signals")
+def test_what_keeps_the_operator_from_starting_may_keep_its_replicas_from_us(
+    state, refused, monkeypatch
+) -> None:
+    keep(state, ("default", "web"))
+
+    def lost(*_: Any) -> None:
+        raise errors.UsageError("no such network")
+
+    monkeypatch.setattr(choice, "opened", lost)
+    with pytest.raises(errors.UsageError, match=r"^the operator cannot start: no such network$"):
+        up.run(refused, say=print)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("name", ["balancer", "operator"])
+def test_where_something_ran_before_no_trouble_of_a_child_ends_it(state, refused, name) -> None:
+    state.prepare()
+    earlier = children.Child(
+        order=children.Order(name=name, argv=SLEEPING, ports=(refused.port,)), state=state
+    )
+    earlier.start()
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if sum("it is started again" in each for each in said[:-1]) == 4 and "again in" in line:
+            signal.raise_signal(signal.SIGTERM)
+
+    assert up.run(refused, say=say) == 0
 
 
 def test_the_first_signal_ends_and_the_second_hurries(signals) -> None:
