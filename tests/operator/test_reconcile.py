@@ -192,6 +192,24 @@ def test_a_rollback_takes_back_what_was_rolled_out_already(world: World) -> None
     assert len(world.ring()) == 3
 
 
+def test_a_longer_min_ready_seconds_gates_only_who_enters_the_ring(world: World) -> None:
+    world.run(60.0)
+    world.runtime.kill(world.ring()[0])
+    world.run(5.0)
+    serving = set(world.ring())
+    world.edit(minReadySeconds=60)
+    world.run(5.0)
+    assert set(world.ring()) == serving
+    assert len(serving) == 3
+    assert world.status["availableReplicas"] == 2  # as a Deployment counts
+    world.runtime.kill(min(serving))
+    world.run(50.0)
+    assert len(world.ring()) == 2
+    world.run(20.0)
+    assert len(world.ring()) == 3
+    assert world.condition("Ready") == ("True", "AllReplicasServe")
+
+
 def test_a_crash_loop_backs_off_and_says_so() -> None:
     world = World(replicas=1, image="crash")
     world.run(60.0)

@@ -54,6 +54,7 @@ class World:
         self.pushed: tuple[tuple[int, int], dict[str, Any]] = ((0, 0), {})
         self.last_seen: tuple[observed.Replica, ...] = ()
         self.looked = False
+        self.were_active: set[str] = set()  # uids, by the memory that the last look began with
         self._parsed: tuple[Any, spec.ServerSet] | None = None
         self.runtime.on_create = self._check_create
         self.runtime.on_remove = self._check_remove
@@ -160,6 +161,8 @@ class World:
         """The first observation of a round is what its plan rests on."""
         if not self.looked:
             self.last_seen, self.looked = tuple(replicas), True
+            members = self.records.load_memory(self.owner).members
+            self.were_active = {m.uid for m in members if m.state == "active"}
 
     def _check_create(self, birth: observed.Birth) -> None:
         wanted = self.server_set.spec
@@ -195,8 +198,12 @@ class World:
         self.pushed = (pair, content)
 
     def _check_active(self, active: set[str]) -> None:
-        """Active are the ready; with nobody ready the last set stays."""
-        ready = {r.display_name for r in self.last_seen if self._available(r)}
+        """Active are the ready, once let in; with nobody ready the last set stays."""
+        ready = {
+            r.display_name
+            for r in self.last_seen
+            if self._available(r) or (r.ready and r.uid in self.were_active)
+        }
         if not active <= ready:
             before = {
                 m["replica"] for m in self.pushed[1].get("members", ()) if m["state"] == "active"
