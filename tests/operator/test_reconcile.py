@@ -223,6 +223,45 @@ def test_a_crash_loop_backs_off_and_says_so() -> None:
     assert world.condition("Ready")[0] == "True"
 
 
+def test_a_clock_set_back_holds_up_no_replacement(world: World) -> None:
+    while world.records.load_memory(world.owner).places[0].not_before - world.clock() < 6:
+        for body in world.runtime.living():
+            if body.birth.ordinal == 0:
+                world.runtime.kill(body.birth.name)
+        world.run(0.5)
+    world.set_clock(-3600.0)
+    world.run(65.0)
+    assert len(world.ring()) == 3
+
+
+def test_a_clock_set_back_makes_no_frozen_replica_wait(world: World) -> None:
+    frozen = world.ring()[0]
+    world.runtime.freeze(frozen)
+    world.run(1.0)
+    world.set_clock(-3600.0)
+    world.run(15.0)
+    assert frozen not in world.runtime.names()
+    assert len(world.ring()) == 3
+
+
+def test_a_clock_set_back_keeps_nobody_out_of_the_ring_and_is_noted_once() -> None:
+    world = World(replicas=3, minReadySeconds=5)
+    world.run(30.0)
+    world.set_clock(-3600.0)
+    world.runtime.kill(world.ring()[0])
+    world.run(10.0)
+    assert len(world.ring()) == 3
+    assert world.condition("Ready") == ("True", "AllReplicasServe")
+    world.run(20.0)
+    world.effects.log.clear()
+    world.run(40.0)
+    assert {what.split()[0] for what in world.effects.log} == {"push"}
+    world.set_clock(3600.0)  # what was in the future is past: nobody begins anew
+    world.run(5.0)
+    assert {what.split()[0] for what in world.effects.log} == {"push"}
+    assert world.condition("Ready") == ("True", "AllReplicasServe")
+
+
 def test_a_failed_create_stops_the_later_stages() -> None:
     world = World(replicas=8)
     world.runtime.create_faults = [None, errors.RefusedError("Quota", "no more")]

@@ -43,6 +43,7 @@ OPERATOR_FAULTS = strategies.one_of(
     op("stale", strategies.integers(1, 2)),
     op("die", strategies.integers(1, 12), strategies.booleans()),
     op("restart"),
+    op("clock", strategies.sampled_from([-3600, -5, 600])),
 )
 BALANCER_FAULTS = strategies.one_of(
     op("balancer_dies", index),
@@ -87,6 +88,8 @@ def play(world: simulation.World, step: tuple[Any, ...]) -> None:
             world.restart()
         case ("die", effects, before):
             world.effects.kill_in, world.effects.before = effects, before
+        case ("clock", seconds):
+            world.set_clock(seconds)
         case ("stale", looks):
             world.runtime.unseen = looks
         case ("create_faults" | "remove_faults" | "observe_faults" as which, faults):

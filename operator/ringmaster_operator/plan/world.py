@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from ringmaster_operator import memory, observed, spec
+from ringmaster_operator.plan import backdating
 
 # A replica that has never been ready gets this long to start, besides what its probe says;
 # a slow start is no illness. Kubernetes' kubelet would wait for ever.
@@ -28,6 +29,7 @@ class World:
     replicas: tuple[observed.Replica, ...]
     balancers: tuple[observed.BalancerView, ...]
     proven: frozenset[str]  # uids of replicas that have been ready once
+    stand_ins: dict[str, memory.StandIn]  # for moments of replicas that lie in the future
     now: float
 
     @property
@@ -125,11 +127,13 @@ def look(
     """The world of a plan: replicas of other owners and dead balancers are left out."""
     ours = tuple(r for r in seen.replicas if r.owner_uid == server_set.metadata.uid)
     proven = {replica.uid for replica in ours if replica.ready}
+    stand_ins = backdating.stand_ins(ours, before.stand_ins, now)
     return World(
         server_set=server_set,
-        replicas=ours,
+        replicas=tuple(backdating.seen(replica, stand_ins) for replica in ours),
         balancers=tuple(view for view in seen.balancers if view.live),
         proven=frozenset({r.uid for r in ours} & (set(before.proven) | proven)),
+        stand_ins=stand_ins,
         now=now,
     )
 
