@@ -44,6 +44,14 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class StandIn:
+    """`at` stands for a moment that a runtime `said`, and that lay in the future when it was seen."""
+
+    said: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """An entry of the membership as it was last decided; `uid` is empty where none is there."""
 
@@ -100,6 +108,7 @@ class Memory:
     places: dict[int, Place] = field(default_factory=dict)
     drains: dict[str, Drain] = field(default_factory=dict)
     proven: tuple[str, ...] = ()  # uids of replicas that have been ready once
+    stand_ins: dict[str, StandIn] = field(default_factory=dict)  # by uid; empty unless a clock errs
     members: tuple[Member, ...] = ()
     accepted: Accepted | None = None  # the spec acted on last; None: none was accepted yet
     ring: dict[str, Any] | None = None  # `spec.ring` of the membership as it was last decided
@@ -120,6 +129,9 @@ class Memory:
         values = _known(cls, raw)
         values["places"] = {int(o): _place(place) for o, place in raw.get("places", {}).items()}
         values["drains"] = {u: Drain(**_known(Drain, d)) for u, d in raw.get("drains", {}).items()}
+        values["stand_ins"] = {
+            u: StandIn(**_known(StandIn, s)) for u, s in raw.get("stand_ins", {}).items()
+        }
         values["proven"] = tuple(raw.get("proven", ()))
         values["members"] = tuple(Member(**_known(Member, m)) for m in raw.get("members", ()))
         values["revisions"] = tuple(

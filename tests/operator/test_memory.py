@@ -49,6 +49,9 @@ MEMORIES = st.builds(
         ),
         max_size=2,
     ).map(tuple),
+    stand_ins=st.dictionaries(
+        TEXT, st.builds(memory.StandIn, said=SECONDS, at=SECONDS), max_size=2
+    ),
     progress=st.builds(memory.Progress, target=TEXT, at=SECONDS),
     failure=st.tuples(TEXT, TEXT),
 )

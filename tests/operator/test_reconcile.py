@@ -192,6 +192,24 @@ def test_a_rollback_takes_back_what_was_rolled_out_already(world: World) -> None
     assert len(world.ring()) == 3
 
 
+def test_a_longer_min_ready_seconds_gates_only_who_enters_the_ring(world: World) -> None:
+    world.run(60.0)
+    world.runtime.kill(world.ring()[0])
+    world.run(5.0)
+    serving = set(world.ring())
+    world.edit(minReadySeconds=60)
+    world.run(5.0)
+    assert set(world.ring()) == serving
+    assert len(serving) == 3
+    assert world.status["availableReplicas"] == 2  # as a Deployment counts
+    world.runtime.kill(min(serving))
+    world.run(50.0)
+    assert len(world.ring()) == 2
+    world.run(20.0)
+    assert len(world.ring()) == 3
+    assert world.condition("Ready") == ("True", "AllReplicasServe")
+
+
 def test_a_crash_loop_backs_off_and_says_so() -> None:
     world = World(replicas=1, image="crash")
     world.run(60.0)
@@ -203,6 +221,45 @@ def test_a_crash_loop_backs_off_and_says_so() -> None:
     world.run(70.0)
     assert world.condition("ReplicaFailure") == ("False", "NoFailure")
     assert world.condition("Ready")[0] == "True"
+
+
+def test_a_clock_set_back_holds_up_no_replacement(world: World) -> None:
+    while world.records.load_memory(world.owner).places[0].not_before - world.clock() < 6:
+        for body in world.runtime.living():
+            if body.birth.ordinal == 0:
+                world.runtime.kill(body.birth.name)
+        world.run(0.5)
+    world.set_clock(-3600.0)
+    world.run(65.0)
+    assert len(world.ring()) == 3
+
+
+def test_a_clock_set_back_makes_no_frozen_replica_wait(world: World) -> None:
+    frozen = world.ring()[0]
+    world.runtime.freeze(frozen)
+    world.run(1.0)
+    world.set_clock(-3600.0)
+    world.run(15.0)
+    assert frozen not in world.runtime.names()
+    assert len(world.ring()) == 3
+
+
+def test_a_clock_set_back_keeps_nobody_out_of_the_ring_and_is_noted_once() -> None:
+    world = World(replicas=3, minReadySeconds=5)
+    world.run(30.0)
+    world.set_clock(-3600.0)
+    world.runtime.kill(world.ring()[0])
+    world.run(10.0)
+    assert len(world.ring()) == 3
+    assert world.condition("Ready") == ("True", "AllReplicasServe")
+    world.run(20.0)
+    world.effects.log.clear()
+    world.run(40.0)
+    assert {what.split()[0] for what in world.effects.log} == {"push"}
+    world.set_clock(3600.0)  # what was in the future is past: nobody begins anew
+    world.run(5.0)
+    assert {what.split()[0] for what in world.effects.log} == {"push"}
+    assert world.condition("Ready") == ("True", "AllReplicasServe")
 
 
 def test_a_failed_create_stops_the_later_stages() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import simulation
 from hypothesis import given, note, strategies
-from ringmaster_operator import errors
+from ringmaster_operator import errors, observed
 
 FAULTS = [
     errors.RetryLater("busy"),
@@ -31,7 +31,7 @@ SPEC_CHANGES = strategies.one_of(
     op("victims", index),
     op("drain", strategies.sampled_from([0, 2, 8])),
     op("onFailure", strategies.sampled_from(["Pause", "Rollback"])),
-    op("minReady", strategies.sampled_from([0, 3])),
+    op("minReady", strategies.sampled_from([0, 3, 20])),
 )
 REPLICA_FAULTS = strategies.one_of(
     *(op(what, index) for what in ("kill", "vanish", "freeze", "thaw", "evict"))
@@ -43,6 +43,7 @@ OPERATOR_FAULTS = strategies.one_of(
     op("stale", strategies.integers(1, 2)),
     op("die", strategies.integers(1, 12), strategies.booleans()),
     op("restart"),
+    op("clock", strategies.sampled_from([-3600, -5, 600])),
 )
 BALANCER_FAULTS = strategies.one_of(
     op("balancer_dies", index),
@@ -65,6 +66,8 @@ def play(world: simulation.World, step: tuple[Any, ...]) -> None:
             world.edit(replicas=replicas)
         case ("image", image):
             world.edit(template=simulation.template(image))
+        case ("release", replicas, image):
+            world.edit(replicas=replicas, template=simulation.template(image))
         case ("paused", paused):
             world.edit(paused=paused)
         case ("strategy", None):
@@ -85,6 +88,8 @@ def play(world: simulation.World, step: tuple[Any, ...]) -> None:
             world.restart()
         case ("die", effects, before):
             world.effects.kill_in, world.effects.before = effects, before
+        case ("clock", seconds):
+            world.set_clock(seconds)
         case ("stale", looks):
             world.runtime.unseen = looks
         case ("create_faults" | "remove_faults" | "observe_faults" as which, faults):
@@ -201,3 +206,36 @@ def test_an_operator_that_dies_between_any_two_effects_of_a_scale_up_makes_exact
     assert_comes_to_rest(world, within=20.0)
     created = [effect for effect in world.effects.log if effect.startswith("create")]
     assert len(created) == 8
+
+
+EDITS = strategies.one_of(
+    op("scale", strategies.integers(0, 5)),
+    op("image", strategies.sampled_from(["v1", "v2", "v3"])),
+    op("release", strategies.integers(0, 5), strategies.sampled_from(["v1", "v2", "v3"])),
+    op("drain", strategies.sampled_from([0, 2, 8])),
+    op("in_flight", index, strategies.integers(0, 3)),
+    op("kill", index),
+    PAUSE,
+)
+
+
+@given(edits=strategies.lists(EDITS, max_size=12), stop=strategies.sampled_from([0.5, 4.0, 20.0]))
+def test_recreate_never_runs_two_revisions_at_once(
+    edits: list[tuple[Any, ...]], stop: float
+) -> None:
+    world = simulation.World(strategy={"type": "Recreate"})
+    world.runtime.stop_seconds = stop
+    checked = world.runtime.on_create
+
+    def create(birth: observed.Birth) -> None:
+        checked(birth)
+        bodies = [b for b in world.runtime.bodies.values() if b.phase is not observed.Phase.FAILED]
+        there = {(body.birth.name, body.birth.revision) for body in bodies}
+        assert {revision for _, revision in there} <= {birth.revision}, f"{birth} beside {there}"
+
+    world.runtime.on_create = create
+    world.run(3.0)
+    for edit in edits:
+        play(world, edit)
+        world.step()
+    world.run(30.0)

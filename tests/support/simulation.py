@@ -54,6 +54,8 @@ class World:
         self.pushed: tuple[tuple[int, int], dict[str, Any]] = ((0, 0), {})
         self.last_seen: tuple[observed.Replica, ...] = ()
         self.looked = False
+        self._since: dict[tuple[str, float], float] = {}  # uid and said moment → ready since
+        self.were_active: set[str] = set()  # uids, by the memory that the last look began with
         self._parsed: tuple[Any, spec.ServerSet] | None = None
         self.runtime.on_create = self._check_create
         self.runtime.on_remove = self._check_remove
@@ -96,6 +98,16 @@ class World:
             if pause <= 0:
                 return texts
             self.clock.advance(pause)
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the operator's clock forward, or back; what bodies are about to do is not moved."""
+        self.runtime.settle()
+        self.clock.advance(seconds)
+        for body in self.runtime.bodies.values():
+            body.starts_at += seconds
+            body.ready_at += seconds
+            body.dies_at = None if body.dies_at is None else body.dies_at + seconds
+            body.gone_at = None if body.gone_at is None else body.gone_at + seconds
 
     def edit(self, **fields: Any) -> None:
         self.records.edit(*KEY, **fields)
@@ -154,12 +166,18 @@ class World:
 
     def _available(self, replica: observed.Replica) -> bool:
         patience = self.server_set.spec.min_ready_seconds
-        return replica.ready and self.clock() - (replica.ready_since or 0.0) >= patience
+        said = replica.ready_since or 0.0
+        since = self._since.get((replica.uid, said), said)
+        return replica.ready and self.clock() - since >= patience
 
     def _see(self, replicas: Sequence[observed.Replica]) -> None:
         """The first observation of a round is what its plan rests on."""
         if not self.looked:
             self.last_seen, self.looked = tuple(replicas), True
+            for said in ((r.uid, r.ready_since) for r in replicas if r.ready_since is not None):
+                self._since[said] = min(self._since.get(said, said[1]), self.clock())
+            members = self.records.load_memory(self.owner).members
+            self.were_active = {m.uid for m in members if m.state == "active"}
 
     def _check_create(self, birth: observed.Birth) -> None:
         wanted = self.server_set.spec
@@ -195,8 +213,12 @@ class World:
         self.pushed = (pair, content)
 
     def _check_active(self, active: set[str]) -> None:
-        """Active are the ready; with nobody ready the last set stays."""
-        ready = {r.display_name for r in self.last_seen if self._available(r)}
+        """Active are the ready, once let in; with nobody ready the last set stays."""
+        ready = {
+            r.display_name
+            for r in self.last_seen
+            if self._available(r) or (r.ready and r.uid in self.were_active)
+        }
         if not active <= ready:
             before = {
                 m["replica"] for m in self.pushed[1].get("members", ()) if m["state"] == "active"

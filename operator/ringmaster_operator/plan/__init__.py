@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ringmaster_operator import memory, observed, spec
 from ringmaster_operator.plan import (
     actions,
+    backdating,
     births,
     leaving,
     places,
@@ -20,7 +21,7 @@ from ringmaster_operator.plan import (
     roster,
     world,
 )
-from ringmaster_operator.plan.draft import Draft
+from ringmaster_operator.plan.draft import BACKOFF_MAX_SECONDS, Draft
 
 # Hints of a runtime may be lost: while something is under way, look again after this long.
 PATIENCE_SECONDS = 1.0
@@ -56,6 +57,7 @@ def plan(
     server_set: spec.ServerSet, seen: observed.Observed, before: memory.Memory, now: float
 ) -> Plan:
     """Decide what to do next."""
+    before = backdating.remembered(before, now, backoff=BACKOFF_MAX_SECONDS)
     draft = Draft(world.look(server_set, seen, before, now), before)
     places.recognise(draft)
     revisions.choose(draft)
@@ -93,6 +95,7 @@ def _remember(draft: Draft, drains: dict[str, memory.Drain]) -> memory.Memory:
         places=draft.places,
         drains=drains,
         proven=tuple(sorted(draft.world.proven)),
+        stand_ins=draft.world.stand_ins,
         members=roster.members(draft),
         revisions=draft.revisions,
         current=draft.current,

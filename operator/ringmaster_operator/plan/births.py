@@ -62,13 +62,15 @@ def _ripe(draft: Draft, ordinal: int) -> bool:
 
 
 def _recreating(draft: Draft) -> bool:
-    """Recreate: nothing new while anything of another template is there, going or not."""
+    """Recreate: nothing new while anything of another template is there, going or not.
+
+    On closed places too: the edit that changed the template may have scaled down besides.
+    """
     if draft.world.spec.strategy.type != "Recreate" or draft.world.spec.paused:
         return False
     return any(
         r.revision != draft.target and r.phase is not observed.Phase.FAILED
         for r in draft.world.replicas
-        if draft.places[r.ordinal].wanted
     ) and any(draft.places[o].due for o in draft.wanted())
 
 

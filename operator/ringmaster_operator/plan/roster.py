@@ -1,8 +1,9 @@
 """Who is in the ring: the membership's entries.
 
 Law: pure. One active or absent entry for every wanted place, a draining one for each replica that
-was in the ring and finishes what it has. Active are only available replicas; if there is none at
-all, the last set stays as far as it lives.
+was in the ring and finishes what it has. A replica enters once it is available, and stays while it
+is ready: `minReadySeconds` gates the entry only. With nobody to be active, the last set stays as
+far as it lives.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ringmaster_operator import memory, observed
+from ringmaster_operator.plan import world
 from ringmaster_operator.plan.draft import Draft
-from ringmaster_operator.plan.world import alive
 
 ACTIVE, DRAINING, ABSENT = "active", "draining", "absent"
 
@@ -28,9 +29,9 @@ def members(draft: Draft) -> tuple[memory.Member, ...]:
 
 def _place(draft: Draft, ordinal: int) -> memory.Member:
     staying = [r for r in draft.world.group(ordinal) if r.uid not in draft.leaving]
-    available = [r for r in staying if draft.world.available(r)]
-    if available:
-        best = max(available, key=lambda r: (r.revision == draft.target, r.attempt))
+    serving = [r for r in staying if _serves(draft, r)]
+    if serving:
+        best = max(serving, key=lambda r: (r.revision == draft.target, r.attempt))
         return _entry(best, ACTIVE)
     were = {m.uid for m in draft.before.members}
     if staying:
@@ -42,6 +43,14 @@ def _place(draft: Draft, ordinal: int) -> memory.Member:
         address=None,
         uid="",
         created_at=float(ordinal),
+    )
+
+
+def _serves(draft: Draft, replica: observed.Replica) -> bool:
+    """Whether it may enter the ring, or is in it and may stay."""
+    return draft.world.available(replica) or (
+        world.ready(replica)
+        and any(m.uid == replica.uid and m.state == ACTIVE for m in draft.before.members)
     )
 
 
@@ -73,7 +82,7 @@ def _entry(replica: observed.Replica, state: str) -> memory.Member:
         id=replica.member_id,
         replica=replica.display_name,
         state=state,
-        address=replica.address if alive(replica) else None,
+        address=replica.address if world.alive(replica) else None,
         uid=replica.uid,
         created_at=replica.created_at,
     )

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from ringmaster_operator import memory, observed, spec
+from ringmaster_operator.plan import backdating
 
 # A replica that has never been ready gets this long to start, besides what its probe says;
 # a slow start is no illness. Kubernetes' kubelet would wait for ever.
@@ -28,6 +29,7 @@ class World:
     replicas: tuple[observed.Replica, ...]
     balancers: tuple[observed.BalancerView, ...]
     proven: frozenset[str]  # uids of replicas that have been ready once
+    stand_ins: dict[str, memory.StandIn]  # for moments of replicas that lie in the future
     now: float
 
     @property
@@ -75,7 +77,7 @@ class World:
 
     def available_at(self, replica: observed.Replica) -> float | None:
         """When it is available if it stays ready; None while it is not."""
-        if not (alive(replica) and replica.ready and replica.address):
+        if not ready(replica):
             return None
         since = self.now if replica.ready_since is None else replica.ready_since
         return since + self.spec.min_ready_seconds if self.spec.min_ready_seconds else self.now
@@ -124,12 +126,14 @@ def look(
 ) -> World:
     """The world of a plan: replicas of other owners and dead balancers are left out."""
     ours = tuple(r for r in seen.replicas if r.owner_uid == server_set.metadata.uid)
-    ready = {replica.uid for replica in ours if replica.ready}
+    proven = {replica.uid for replica in ours if replica.ready}
+    stand_ins = backdating.stand_ins(ours, before.stand_ins, now)
     return World(
         server_set=server_set,
-        replicas=ours,
+        replicas=tuple(backdating.seen(replica, stand_ins) for replica in ours),
         balancers=tuple(view for view in seen.balancers if view.live),
-        proven=frozenset({r.uid for r in ours} & (set(before.proven) | ready)),
+        proven=frozenset({r.uid for r in ours} & (set(before.proven) | proven)),
+        stand_ins=stand_ins,
         now=now,
     )
 
@@ -137,6 +141,11 @@ def look(
 def alive(replica: observed.Replica) -> bool:
     """Whether it serves or may come to serve: neither failed nor being deleted."""
     return replica.phase in _ALIVE
+
+
+def ready(replica: observed.Replica) -> bool:
+    """Whether it serves now, however long it has."""
+    return alive(replica) and replica.ready and bool(replica.address)
 
 
 def _probe_allowance(template: Mapping[str, Any]) -> float:

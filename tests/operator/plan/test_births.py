@@ -78,3 +78,20 @@ def test_once_the_new_template_is_proven_replacements_run_it() -> None:
     before = planning.at_rest(planning.server_set(), list(map(planning.replica, range(3))))
     made = planning.decide(planning.server_set(image="v2"), replicas[:2], before=before)
     assert {b.member_id: b.revision for b in born(made)}["web-2"] == V2
+
+
+@pytest.mark.parametrize("phase", [observed.Phase.RUNNING, observed.Phase.TERMINATING])
+def test_recreate_waits_for_the_old_one_of_a_closed_place_too(phase: observed.Phase) -> None:
+    """The same edit scaled down: what it sent away is of the old template all the same."""
+    recreate = {"type": "Recreate"}
+    replicas = list(map(planning.replica, range(3)))
+    before = planning.at_rest(planning.server_set(strategy=recreate), replicas)
+    wanted = planning.server_set(2, image="v2", strategy=recreate)
+    begun = planning.decide(wanted, replicas, before=before).memory
+    (closed,) = (r for r in replicas if not begun.places[r.ordinal].wanted)
+    going = planning.replica(closed.ordinal, uid=closed.uid, phase=phase)
+    made = planning.decide(wanted, [going], before=begun)
+    assert born(made) == []
+    assert "wait the new replicas: the old ones are not all gone" in planning.lines(made)
+    gone = planning.decide(wanted, [planning.failed(closed.ordinal)], before=begun)
+    assert [b.revision for b in born(gone)] == [V2, V2]

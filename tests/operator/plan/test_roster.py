@@ -90,3 +90,38 @@ def test_one_that_was_never_in_the_ring_is_no_member_when_it_goes() -> None:
     held = planning.balancer({"r2-1": "active"})  # says a balancer with an old membership
     made = planning.decide(planning.server_set(2), replicas, before=before, balancers=[held])
     assert [name for _, name, _ in states(made.memory)] == ["r0-1", "r1-1"]
+
+
+def test_a_longer_min_ready_seconds_takes_nobody_out_of_the_ring() -> None:
+    """Without the old hand the last set would stay anyway."""
+    replicas = [planning.replica(0, ready_since=NOW - 900), *three()[1:]]
+    before = planning.at_rest(planning.server_set(), replicas)
+    slower = planning.server_set(minReadySeconds=300)
+    made = planning.decide(slower, replicas, before=before)
+    assert [state for _, _, state in states(made.memory)] == ["active"] * 3
+    assert made.memory.members == before.members
+
+
+def test_min_ready_seconds_gates_who_comes_new_and_who_comes_back() -> None:
+    replicas = [planning.replica(0, ready_since=NOW - 900), *three()[1:]]
+    slower = planning.server_set(minReadySeconds=300)
+    before = planning.at_rest(planning.server_set(), replicas)
+    new = planning.replica(1, attempt=2, ready_since=NOW - 5)
+    made = planning.decide(slower, [replicas[0], new, hangs(replicas[2])], before=before)
+    assert [state for _, _, state in sorted(states(made.memory))] == ["active", "absent", "absent"]
+    later = planning.decide(slower, [replicas[0], new, replicas[2]], before=made.memory)
+    assert [state for _, _, state in sorted(states(later.memory))] == ["active", "absent", "absent"]
+
+
+def test_one_that_stays_in_the_ring_gives_way_to_an_available_successor() -> None:
+    old = planning.replica(0, ready_since=NOW - 20)
+    before = planning.at_rest(planning.server_set(1), [old])
+    wanted = planning.server_set(1, image="v2", minReadySeconds=30)
+    begun = planning.decide(wanted, [old], before=before).memory
+    new = planning.replica(0, attempt=2, revision=V2, ready_since=NOW - 2)
+    both = planning.decide(wanted, [old, new], before=begun)
+    assert states(both.memory) == [("web-0", "r0-1", "active")]
+    proven = replace(new, ready_since=NOW - 30)
+    swapped = planning.decide(wanted, [old, proven], before=both.memory)
+    entries = {name: state for _, name, state in states(swapped.memory)}
+    assert entries == {"r0-1": "draining", "r0-2": "active"}
