@@ -59,9 +59,11 @@ def opened(state: statedir.StateDir, chosen: choice.Choice | None = None) -> Ite
     records = store.Store(state.database)
     try:
         if chosen is not None:
-            choice.record(state, chosen, empty=not records.list().items)
+            choice.check(state, chosen, empty=not records.list().items)
         runtime = choice.opened(state, chosen or choice.recorded(state))
         try:
+            if chosen is not None:
+                choice.record(state, chosen)
             yield World(records=records, runtime=runtime)
         finally:
             runtime.close()

@@ -10,7 +10,8 @@ from typing import Any
 
 import local_api
 import pytest
-from ringmaster_operator import local, memory, observed, statedir
+from ringmaster_operator import errors, local, memory, observed, statedir
+from ringmaster_operator.runtimes import choice
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
@@ -57,6 +58,16 @@ def replica(world: local.World, document: dict[str, Any], name: str = "web-0-abc
             template=document["spec"]["template"],
         )
     )
+
+
+def test_a_runtime_that_cannot_be_used_is_not_remembered(state, monkeypatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    with (
+        pytest.raises(errors.UsageError),
+        local.opened(state, choice.Choice(kind="docker", network="servers")),
+    ):
+        raise AssertionError
+    assert choice.recorded(state) == choice.Choice()
 
 
 def test_replicas_outlive_the_one_who_opened_the_folder(state) -> None:

@@ -48,8 +48,8 @@ def recorded(state: statedir.StateDir) -> Choice:
     return Choice(**{name: str(value) for name, value in known.items() if name in fields})
 
 
-def record(state: statedir.StateDir, choice: Choice, *, empty: bool) -> None:
-    """Choose for the folder. `empty`: it has no ServerSet, so that nothing can be lost.
+def check(state: statedir.StateDir, choice: Choice, *, empty: bool) -> None:
+    """Whether this may be chosen. `empty`: it has no ServerSet, so that nothing can be lost.
 
     Raises:
         UsageError: it has replicas elsewhere.
@@ -60,7 +60,11 @@ def record(state: statedir.StateDir, choice: Choice, *, empty: bool) -> None:
             f"the ServerSets of the state folder {state.root} run on the runtime {before.kind}: "
             "delete them first, or choose another folder with --state-dir"
         )
-    if before != choice:
+
+
+def record(state: statedir.StateDir, choice: Choice) -> None:
+    """Choose for the folder, once it was seen to work."""
+    if recorded(state) != choice:
         text = json.dumps(dataclasses.asdict(choice), sort_keys=True)
         statedir.write_atomically(state.runtime_file, text)
 
