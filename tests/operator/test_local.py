@@ -61,7 +61,7 @@ def replica(world: local.World, document: dict[str, Any], name: str = "web-0-abc
 
 
 def test_a_runtime_that_cannot_be_used_is_not_remembered(state, monkeypatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     with (
         pytest.raises(errors.UsageError),
         local.opened(state, choice.Choice(kind="docker", network="servers")),
