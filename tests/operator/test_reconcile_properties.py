@@ -31,7 +31,7 @@ SPEC_CHANGES = strategies.one_of(
     op("victims", index),
     op("drain", strategies.sampled_from([0, 2, 8])),
     op("onFailure", strategies.sampled_from(["Pause", "Rollback"])),
-    op("minReady", strategies.sampled_from([0, 3, 20])),
+    op("minReady", strategies.sampled_from([0, 3, 4])),
 )
 REPLICA_FAULTS = strategies.one_of(
     *(op(what, index) for what in ("kill", "vanish", "freeze", "thaw", "evict"))
