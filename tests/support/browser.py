@@ -129,6 +129,7 @@ def tab() -> Iterator[Tab]:
             [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=os.environ | {"TMPDIR": profile},  # it leaves a folder there when it is killed
             start_new_session=True,
         )
         try:
