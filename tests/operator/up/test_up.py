@@ -211,6 +211,7 @@ def test_a_second_up_on_one_folder_is_told_of_the_first(state) -> None:
 @pytest.fixture
 def signals():
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
     subject = up.Signals()
     subject.install()
     yield subject
