@@ -431,7 +431,7 @@ def _highest_epoch(world: local.World, announcer: announce.HttpAnnouncer) -> int
     views = (
         view
         for document in world.records.list().items
-        for view in announcer.read_back(local.owner(document), _balancer(document))
+        for view in announcer.read_back(local.owner(document), _balancer(document)).views
     )
     return max((view.epoch for view in views), default=0)
 

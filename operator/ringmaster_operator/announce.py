@@ -115,40 +115,31 @@ class HttpAnnouncer:
             max_workers=self._settings.parallel, thread_name_prefix="announce"
         )
 
-    def read_back(
-        self, key: observed.Owner, config: spec.Balancer
-    ) -> Sequence[observed.BalancerView]:
+    def read_back(self, key: observed.Owner, config: spec.Balancer) -> observed.Balancers:
         """Find every balancer and read what it holds; dead ones have `live=False`."""
         return self._each(key, config, self._read)
 
-    def missing(self, key: observed.Owner, config: spec.Balancer) -> str:
-        """Where every balancer serves another ring, or there is none: what was looked for."""
-        found = self._find(key, config)
-        if found.urls:
-            return f"{found.sought} serves another ring than {key.namespace}/{key.name}"
-        return found.sought
-
     def announce(
         self, key: observed.Owner, config: spec.Balancer, document: dict[str, Any]
-    ) -> Sequence[observed.BalancerView]:
+    ) -> observed.Balancers:
         """Push `document` to every balancer; the views tell who holds what afterwards.
 
         Raises:
             FencedError: a balancer knows a higher epoch than the document's.
         """
-        views = self._each(key, config, lambda url: self._push(url, document))
-        for view in views:
+        found = self._each(key, config, lambda url: self._push(url, document))
+        for view in found.views:
             if view.epoch > int(document["epoch"]):
                 raise errors.FencedError(
                     f"{view.url} knows epoch {view.epoch}, ours is {document['epoch']}"
                 )
-        return views
+        return found
 
     def judge(
         self, key: observed.Owner, config: spec.Balancer, change: dict[str, Any]
     ) -> Sequence[observed.Judgement]:
         """Ask every balancer what a change would do; dead ones have `live=False`."""
-        said = self._all(key, config, lambda url: self._judge(url, change, uid=key.uid))
+        _, said = self._all(key, config, lambda url: self._judge(url, change, uid=key.uid))
         return tuple(replace(judgement, url=url) for url, judgement in said)
 
     def withdraw(self, key: observed.Owner, config: spec.Balancer) -> None:
@@ -157,8 +148,8 @@ class HttpAnnouncer:
         Raises:
             RetryLater: a live balancer did not confirm.
         """
-        views = self._each(key, config, lambda url: self._withdraw(url, uid=key.uid))
-        kept = [view for view in views if view.live]
+        found = self._each(key, config, lambda url: self._withdraw(url, uid=key.uid))
+        kept = [view for view in found.views if view.live]
         if kept:
             raise errors.RetryLater(f"{kept[0].url} keeps the ring: {kept[0].message}")
 
@@ -175,19 +166,19 @@ class HttpAnnouncer:
         key: observed.Owner,
         config: spec.Balancer,
         ask: Callable[[str], observed.BalancerView | None],
-    ) -> tuple[observed.BalancerView, ...]:
-        return tuple(
-            replace(_ours(view, key), url=url) for url, view in self._all(key, config, ask)
-        )
+    ) -> observed.Balancers:
+        found, said = self._all(key, config, ask)
+        views = tuple(replace(_ours(view, key), url=url) for url, view in said)
+        return observed.Balancers(views, missing="" if views else _missing(found, key))
 
     def _all(
         self, key: observed.Owner, config: spec.Balancer, ask: Callable[[str], _Said | None]
-    ) -> list[tuple[str, _Said]]:
-        """What every balancer of this ring said, by its control address."""
+    ) -> tuple[Found, list[tuple[str, _Said]]]:
+        """What was found, and what every balancer of this ring said, by its control address."""
         path = f"/v1/rings/{key.namespace}/{key.name}"
-        urls = self._find(key, config).urls
-        said = self._pool.map(ask, [url + path for url in urls])
-        return [(url, each) for url, each in zip(urls, said, strict=True) if each is not None]
+        found = self._find(key, config)
+        said = zip(found.urls, self._pool.map(ask, [url + path for url in found.urls]), strict=True)
+        return found, [(url, each) for url, each in said if each is not None]
 
     def _read(self, url: str) -> observed.BalancerView | None:
         answer = self._ask("GET", url)
@@ -328,6 +319,13 @@ def _new_session(ca: str | None) -> requests.Session:
     session.verify = ca or True
     session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
     return session
+
+
+def _missing(found: Found, key: observed.Owner) -> str:
+    """Why nobody spoke of this ring."""
+    if found.urls:
+        return f"{found.sought} serves another ring than {key.namespace}/{key.name}"
+    return found.sought
 
 
 def _ours(view: observed.BalancerView, key: observed.Owner) -> observed.BalancerView:

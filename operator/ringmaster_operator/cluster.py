@@ -236,7 +236,7 @@ def _highest(world: World, announcer: announce.HttpAnnouncer) -> int:
             config = spec.parse(document).spec.balancer
         except errors.SpecInvalidError:
             continue  # refused later, with its faults
-        known += [view.epoch for view in announcer.read_back(_owner(document), config)]
+        known += [view.epoch for view in announcer.read_back(_owner(document), config).views]
     return max(known)
 
 

@@ -122,6 +122,14 @@ class BalancerView:
 
 
 @dataclass(frozen=True, slots=True)
+class Balancers:
+    """What was found of a set's balancers. `missing`: why none of those that were named is there."""
+
+    views: tuple[BalancerView, ...]
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """What one balancer says of a change of the ring before it is made.
 

@@ -76,24 +76,18 @@ class Runtime(Protocol):
 class Announcer(Protocol):
     """The balancers of one ServerSet."""
 
-    def read_back(
-        self, key: observed.Owner, config: spec.Balancer
-    ) -> Sequence[observed.BalancerView]:
+    def read_back(self, key: observed.Owner, config: spec.Balancer) -> observed.Balancers:
         """Find every balancer and read what it holds, dead ones listed with `live=False`."""
         ...
 
     def announce(
         self, key: observed.Owner, config: spec.Balancer, document: dict[str, Any]
-    ) -> Sequence[observed.BalancerView]:
+    ) -> observed.Balancers:
         """Push the full membership to every balancer by itself; the views tell who holds it now.
 
         Raises:
             FencedError: a balancer knows a higher epoch.
         """
-        ...
-
-    def missing(self, key: observed.Owner, config: spec.Balancer) -> str:
-        """After no view came: why none of those that were named; empty if none was named."""
         ...
 
     def judge(

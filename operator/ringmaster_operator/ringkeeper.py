@@ -136,9 +136,8 @@ class RingKeeper:
             return str(error)
         return ""
 
-    def _see(self, views: Sequence[observed.BalancerView]) -> None:
-        self.views = tuple(views)
-        self.missing = "" if views else self._announcer.missing(self.owner, self._config)
+    def _see(self, found: observed.Balancers) -> None:
+        self.views, self.missing = found.views, found.missing
 
     def _due_in(self, value: memory.Memory, now: float) -> float:
         """Seconds until the next push of an unchanged membership."""

@@ -57,7 +57,7 @@ def unused_url() -> str:
 
 def test_a_push_reaches_every_balancer_and_its_view_tells_what_it_holds(balancer, other) -> None:
     with announcer(balancer.url, other.url) as made:
-        views = made.announce(WEB, NO_URLS, document())
+        views = made.announce(WEB, NO_URLS, document()).views
     assert [view.url for view in views] == [balancer.url, other.url]
     assert balancer.held == other.held == document()
     assert all((v.live, v.epoch, v.generation, v.boot_id) == (True, 5, 1, "boot-1") for v in views)
@@ -68,7 +68,7 @@ def test_a_push_reaches_every_balancer_and_its_view_tells_what_it_holds(balancer
 def test_read_back_shows_members_and_their_source(balancer) -> None:
     balancer.held = document(epoch=9, generation=4)
     with announcer(balancer.url) as made:
-        (view,) = made.read_back(WEB, NO_URLS)
+        (view,) = made.read_back(WEB, NO_URLS).views
     assert (view.epoch, view.generation, view.source) == (9, 4, "push")
     assert list(view.members) == ["web-0-abcde"]
 
@@ -76,7 +76,7 @@ def test_read_back_shows_members_and_their_source(balancer) -> None:
 def test_a_dead_balancer_is_listed_as_not_live_and_hinders_nobody(balancer) -> None:
     dead = unused_url()
     with announcer(dead, balancer.url) as made:
-        views = made.announce(WEB, NO_URLS, document())
+        views = made.announce(WEB, NO_URLS, document()).views
     assert [(view.url, view.live) for view in views] == [(dead, False), (balancer.url, True)]
     assert views[0].message == "no connection"
 
@@ -84,28 +84,43 @@ def test_a_dead_balancer_is_listed_as_not_live_and_hinders_nobody(balancer) -> N
 def test_a_balancer_that_hangs_is_not_live(balancer) -> None:
     balancer.release.clear()
     with announcer(balancer.url, settings=announce.Settings(live_seconds=0.1)) as made:
-        (view,) = made.read_back(WEB, NO_URLS)
+        (view,) = made.read_back(WEB, NO_URLS).views
     assert (view.live, view.message) == (False, "no answer in time")
 
 
 def test_a_balancer_of_another_ring_is_none_of_ours(balancer) -> None:
     balancer.ring = "default/other"
     with announcer(balancer.url) as made:
-        assert made.read_back(WEB, NO_URLS) == ()
-        assert made.announce(WEB, NO_URLS, document()) == ()
+        assert made.read_back(WEB, NO_URLS).views == ()
+        assert made.announce(WEB, NO_URLS, document()).views == ()
         said = f"{balancer.url} serves another ring than {WEB.namespace}/{WEB.name}"
-        assert made.missing(WEB, NO_URLS) == said
+        assert made.read_back(WEB, NO_URLS).missing == said
 
 
 def test_without_an_address_there_are_no_views() -> None:
     with announcer() as made:
-        assert made.announce(WEB, NO_URLS, document()) == ()
-        assert made.missing(WEB, NO_URLS) == ""
+        assert made.announce(WEB, NO_URLS, document()).views == ()
+        assert made.read_back(WEB, NO_URLS).missing == ""
+
+
+def test_a_cluster_is_asked_once_where_its_balancers_are_also_if_there_is_none() -> None:
+    asked = []
+
+    def find(*about: Any) -> announce.Found:
+        asked.append(about)
+        return announce.Found((), sought="no pod with app=lb runs")
+
+    made = announce.HttpAnnouncer(find=find, token="secret")
+    try:
+        assert made.read_back(WEB, NO_URLS).missing == "no pod with app=lb runs"
+        assert asked == [(WEB, NO_URLS)]
+    finally:
+        made.close()
 
 
 def test_the_specs_own_urls_win_over_the_configured_ones(balancer, other) -> None:
     with announcer(other.url) as made:
-        views = made.read_back(WEB, SimpleNamespace(urls=(balancer.url + "/",)))
+        views = made.read_back(WEB, SimpleNamespace(urls=(balancer.url + "/",))).views
     assert [view.url for view in views] == [balancer.url]
 
 
@@ -118,14 +133,14 @@ def test_a_balancer_that_knows_a_higher_epoch_fences_this_operator(balancer) -> 
 def test_a_newer_generation_of_our_own_epoch_is_no_fence_but_a_view(balancer) -> None:
     balancer.held = document(generation=9)
     with announcer(balancer.url) as made:
-        (view,) = made.announce(WEB, NO_URLS, document(generation=1))
+        (view,) = made.announce(WEB, NO_URLS, document(generation=1)).views
     assert (view.live, view.generation) == (True, 9)
     assert "409" in view.message
 
 
 def test_a_wrong_token_is_a_live_balancer_that_holds_nothing_of_ours(balancer) -> None:
     with announcer(balancer.url, token="wrong") as made:
-        (view,) = made.announce(WEB, NO_URLS, document())
+        (view,) = made.announce(WEB, NO_URLS, document()).views
     assert (view.live, view.known, view.generation) == (True, False, 0)
     assert view.message == "refuses the token (401): wrong token"
 
@@ -135,7 +150,7 @@ def test_a_refused_push_is_a_live_view_of_what_is_held_instead(balancer, status:
     balancer.held = document(generation=1)
     balancer.answers["PUT"] = (status, b'{"message": "no"}', {})
     with announcer(balancer.url) as made:
-        (view,) = made.announce(WEB, NO_URLS, document(generation=2))
+        (view,) = made.announce(WEB, NO_URLS, document(generation=2)).views
     assert (view.live, view.generation) == (True, 1)
     assert view.message.endswith(f"({status}): no")
 
@@ -143,7 +158,7 @@ def test_a_refused_push_is_a_live_view_of_what_is_held_instead(balancer, status:
 def test_a_redirect_is_never_followed(balancer, other) -> None:
     balancer.answers["GET"] = (307, b"", {"Location": f"{other.url}/v1/rings/default/web"})
     with announcer(balancer.url) as made:
-        (view,) = made.read_back(WEB, NO_URLS)
+        (view,) = made.read_back(WEB, NO_URLS).views
     assert other.asked == []
     assert "307" in view.message
 
@@ -151,14 +166,14 @@ def test_a_redirect_is_never_followed(balancer, other) -> None:
 def test_an_answer_without_end_is_cut_off(balancer) -> None:
     balancer.answers["GET"] = (200, b"{" + b" " * 300_000 + b"}", {})
     with announcer(balancer.url, settings=announce.Settings(body_bytes=1_000)) as made:
-        (view,) = made.read_back(WEB, NO_URLS)
+        (view,) = made.read_back(WEB, NO_URLS).views
     assert (view.live, view.message) == (False, "answers without end")
 
 
 def test_an_answer_that_is_no_document_holds_nothing(balancer) -> None:
     balancer.answers["GET"] = (200, b"<html>", {})
     with announcer(balancer.url) as made:
-        (view,) = made.read_back(WEB, NO_URLS)
+        (view,) = made.read_back(WEB, NO_URLS).views
     assert (view.epoch, view.members, view.known) == (0, {}, False)
 
 
@@ -167,13 +182,13 @@ def test_a_push_that_was_taken_without_saying_what_is_in_flight_is_not_all_there
 ) -> None:
     balancer.answers["GET"] = (500, b"", {})
     with announcer(balancer.url) as made:
-        (view,) = made.announce(WEB, NO_URLS, document())
+        (view,) = made.announce(WEB, NO_URLS, document()).views
     assert (view.live, view.generation, view.known) == (True, 1, False)
 
 
 def test_a_live_balancer_that_tells_is_known_and_a_dead_one_holds_nothing(balancer) -> None:
     with announcer(balancer.url, unused_url()) as made:
-        assert [view.known for view in made.read_back(WEB, NO_URLS)] == [True, True]
+        assert [view.known for view in made.read_back(WEB, NO_URLS).views] == [True, True]
 
 
 def test_calls_to_one_balancer_share_a_connection(balancer) -> None:
@@ -201,8 +216,8 @@ def test_another_set_of_the_same_name_is_no_fence_whatever_its_epoch(balancer) -
     balancer.answers["PUT"] = (409, b'{"message": "another ServerSet", "epoch": 99}', {})
     with announcer(balancer.url) as made:
         for views in (
-            made.announce(WEB, NO_URLS, document(epoch=5)),
-            made.read_back(WEB, NO_URLS),
+            made.announce(WEB, NO_URLS, document(epoch=5)).views,
+            made.read_back(WEB, NO_URLS).views,
         ):
             (view,) = views
             assert (view.live, view.holder) == (True, "u-2")
@@ -213,11 +228,11 @@ def test_what_not_every_worker_has_confirmed_is_neither_held_nor_let_go(balancer
     balancer.confirmed = False
     balancer.held = document(generation=7)
     with announcer(balancer.url) as made:
-        (view,) = made.read_back(WEB, NO_URLS)
+        (view,) = made.read_back(WEB, NO_URLS).views
         assert (view.epoch, view.generation) == (5, 0)
         assert view.members["web-0-abcde"].state == "unconfirmed"
         balancer.answers["PUT"] = (503, b"{}", {})
-        (view,) = made.announce(WEB, NO_URLS, document(generation=7))
+        (view,) = made.announce(WEB, NO_URLS, document(generation=7)).views
         assert view.generation == 0
 
 
@@ -258,7 +273,7 @@ def test_who_serves_another_ring_or_another_sets_has_no_say(balancer, other) -> 
 def test_a_refused_push_carries_its_reason(balancer) -> None:
     balancer.answers["PUT"] = planned(422, reason="HashRefused", message="87 of 512")
     with announcer(balancer.url) as made:
-        (view,) = made.announce(WEB, NO_URLS, document())
+        (view,) = made.announce(WEB, NO_URLS, document()).views
     assert (view.live, view.refused) == (True, "HashRefused")
     assert "87 of 512" in view.message
 
@@ -270,10 +285,10 @@ def test_a_balancer_with_tls_is_believed_if_the_authority_given_signed_it(
     url = balancer.with_tls(made_for.context)
     ca = certificates.authority_file(tmp_path)
     with announcer(url, settings=announce.trusting(ca)) as made:
-        (view,) = made.announce(WEB, NO_URLS, document())
+        (view,) = made.announce(WEB, NO_URLS, document()).views
     assert (view.live, view.generation) == (True, 1)
     with announcer(url, settings=announce.trusting(None)) as made:
-        (view,) = made.read_back(WEB, NO_URLS)
+        (view,) = made.read_back(WEB, NO_URLS).views
     assert not view.live
 
 
@@ -322,13 +337,13 @@ def moody() -> Iterator[Moody]:
 def test_a_silent_balancer_costs_its_time_once_and_is_asked_on_until_it_speaks(moody) -> None:
     hasty = announce.Settings(live_seconds=0.1, again_seconds=0.02)
     with announcer(moody.url, settings=hasty) as made:
-        (view,) = made.read_back(WEB, NO_URLS)
+        (view,) = made.read_back(WEB, NO_URLS).views
         assert (view.live, view.message) == (False, "no answer in time")
         while moody.asked.qsize() < 3:  # by itself
-            assert made.announce(WEB, NO_URLS, document()) != ()
+            assert made.announce(WEB, NO_URLS, document()).views != ()
         moody.well.set()
         deadline = time.monotonic() + 20
-        while made.read_back(WEB, NO_URLS) != ():  # another ring's, now that it says so
+        while made.read_back(WEB, NO_URLS).views != ():  # another ring's, now that it says so
             assert time.monotonic() < deadline
 
 
@@ -339,8 +354,8 @@ def test_whoever_waits_does_not_ask_a_silent_balancer_again(moody) -> None:
         for _ in range(2):  # the caller's question, and at once that of the thread
             moody.asked.get(timeout=10)
         for _ in range(50):
-            assert not made.read_back(WEB, NO_URLS)[0].live
-            assert not made.announce(WEB, NO_URLS, document())[0].live
+            assert not made.read_back(WEB, NO_URLS).views[0].live
+            assert not made.announce(WEB, NO_URLS, document()).views[0].live
         assert moody.asked.empty()
 
 

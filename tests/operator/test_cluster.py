@@ -20,7 +20,8 @@ class NoBalancers:
         self.epochs = epochs
 
     def read_back(self, key, config):
-        return [observed.BalancerView(url="", live=True, epoch=epoch) for epoch in self.epochs]
+        views = (observed.BalancerView(url="", live=True, epoch=epoch) for epoch in self.epochs)
+        return observed.Balancers(tuple(views))
 
 
 @pytest.fixture

@@ -92,24 +92,19 @@ class FakeAnnouncer:
         )
         self.on_push: Callable[[dict[str, Any]], None] = lambda _document: None
 
-    def read_back(
-        self, key: observed.Owner, config: spec.Balancer
-    ) -> Sequence[observed.BalancerView]:
-        return [balancer.view() for balancer in self.balancers]
-
-    def missing(self, key: observed.Owner, config: spec.Balancer) -> str:
-        return self.sought
+    def read_back(self, key: observed.Owner, config: spec.Balancer) -> observed.Balancers:
+        return self._found([balancer.view() for balancer in self.balancers])
 
     def announce(
         self, key: observed.Owner, config: spec.Balancer, document: dict[str, Any]
-    ) -> Sequence[observed.BalancerView]:
+    ) -> observed.Balancers:
         self.on_push(document)
         pair = (document["epoch"], document["generation"])
         views = self.effects.apply(f"push {pair[1]}", lambda: self._push(document))
         for view in views:
             if view.epoch > pair[0]:
                 raise errors.FencedError(f"{view.url} knows epoch {view.epoch}")
-        return views
+        return self._found(views)
 
     def judge(
         self, key: observed.Owner, config: spec.Balancer, change: dict[str, Any]
@@ -136,6 +131,9 @@ class FakeAnnouncer:
     def add(self) -> None:
         """One more, with nothing on its disk."""
         self.balancers.append(self._boot(f"http://b{len(self.balancers)}:5001"))
+
+    def _found(self, views: Sequence[observed.BalancerView]) -> observed.Balancers:
+        return observed.Balancers(tuple(views), missing="" if views else self.sought)
 
     def _boot(self, url: str) -> FakeBalancer:
         return FakeBalancer(url=url, boot_id=f"boot-{next(self._ids)}")
