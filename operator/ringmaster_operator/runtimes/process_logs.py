@@ -39,15 +39,7 @@ class Logs:
 
     def last_line(self, key: str) -> str:
         """The last line that says something, shortened; empty if there is none."""
-        try:
-            with self.path(key).open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - _TAIL_BYTES))
-                text = file.read().decode(errors="replace")
-        except OSError:
-            return ""
-        lines = [line for line in text.splitlines() if line.strip()]
-        return lines[-1].strip()[:_LINE_CHARACTERS] if lines else ""
+        return last_line(self.path(key))[:_LINE_CHARACTERS]
 
     def remove(self, key: str) -> None:
         """Delete what an instance wrote."""
@@ -72,6 +64,19 @@ class Logs:
 
     def _older(self, key: str) -> Path:
         return self._folder / f"{key}{_OLDER}"
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that says something; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
 
 
 def cut(path: Path, *, most: int) -> None:

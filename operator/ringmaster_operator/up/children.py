@@ -30,7 +30,6 @@ _POLL = 0.02
 _SAID = (1, 2)  # exit codes of a program that has said why it cannot start
 _BELIEVED = 3  # times in a row; a port or a lock may be free the next time
 _CONNECT = 0.2  # seconds
-_LAST_BYTES = 4096
 
 Hurry = Callable[[], bool]
 
@@ -149,7 +148,7 @@ class Child:
         said = self._popen is not None and self._popen.returncode in _SAID
         self._refusals = self._refusals + 1 if said and not self.proven else 0
         if self._refusals >= _BELIEVED:
-            why = _last_line(self.state.log_file(self.order.name)) or f"it {how}"
+            why = process_logs.last_line(self.state.log_file(self.order.name)) or f"it {how}"
             raise HopelessError(f"the {self.order.name} cannot start: {why}")
 
     def _answers(self) -> bool:
@@ -311,17 +310,6 @@ def _spawn(argv: list[str], *, log: Path) -> subprocess.Popen[bytes]:
             )
     except OSError as error:
         raise errors.UsageError(f"cannot start {argv[0]}: {error.strerror}") from error
-
-
-def _last_line(log: Path) -> str:
-    """What a process said last, if it said anything."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _LAST_BYTES))
-            lines = file.read().decode(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1] if lines else ""
 
 
 def _signal_name(number: int) -> str:
