@@ -43,10 +43,15 @@ def merged(
     return [*ours, *known.values()]
 
 
-def troubles(found: Sequence[dict[str, Any]] | None) -> list[str]:
+def told(document: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    """The conditions that a stored ServerSet has."""
+    return (document.get("status") or {}).get("conditions") or ()
+
+
+def troubles(document: dict[str, Any]) -> list[str]:
     """Why not all is well, as `Reason: message`, where the counts of replicas do not say it."""
     return [
-        f"{each.get('reason')}: {each.get('message')}" for each in found or () if _troubles(each)
+        f"{each.get('reason')}: {each.get('message')}" for each in told(document) if _troubles(each)
     ]
 
 

@@ -154,7 +154,7 @@ def progress(document: Document) -> str:
     wanted = (document.get("spec") or {}).get("replicas", 1)
     line = f"{resource_key(document)}: {status.get('readyReplicas', 0)} of {wanted} ready"
     line += f", {status.get('inRing', 0)} in the ring"
-    return line + "".join(f" ({each})" for each in conditions.troubles(status.get("conditions")))
+    return line + "".join(f" ({each})" for each in conditions.troubles(document))
 
 
 def settled(document: Document) -> bool:
@@ -183,7 +183,7 @@ def standing(document: Document, kind: str) -> str:
 
 
 def _condition(document: Document, kind: str) -> Document | None:
-    for each in (document.get("status") or {}).get("conditions") or []:
+    for each in conditions.told(document):
         if str(each.get("type")).lower() == kind.lower():
             return dict(each)
     return None
@@ -249,7 +249,7 @@ def _template(document: Document) -> Iterator[str]:
 
 
 def _conditions(document: Document) -> list[str]:
-    found = (document.get("status") or {}).get("conditions") or []
+    found = conditions.told(document)
     if not found:
         return [_field("Conditions", "<none>")]
     rows = [["Type", "Status", "Reason", "Message"], ["----", "------", "------", "-------"]]

@@ -136,10 +136,9 @@ def refused(
 
 def says(server_set_document: dict[str, Any], *, reason: str, message: str) -> bool:
     """Whether the stored Ready says so already."""
-    known = (server_set_document.get("status") or {}).get("conditions") or ()
     return any(
         (each.get("type"), each.get("reason"), each.get("message")) == ("Ready", reason, message)
-        for each in known
+        for each in conditions.told(server_set_document)
     )
 
 

@@ -27,7 +27,8 @@ def test_a_condition_has_every_field_of_the_convention() -> None:
 
 def test_what_the_counts_do_not_say_is_told() -> None:
     def told(*facts: conditions.Fact) -> list[str]:
-        return conditions.troubles(conditions.merged(None, facts, generation=7, now=0))
+        merged = conditions.merged(None, facts, generation=7, now=0)
+        return conditions.troubles({"status": {"conditions": merged}})
 
     held = conditions.Fact("Ready", status=False, reason="MoveHeld", message="too much")
     crash = conditions.Fact("ReplicaFailure", status=True, reason="CrashLoop", message="web-0")
@@ -36,7 +37,7 @@ def test_what_the_counts_do_not_say_is_told() -> None:
         assert told(conditions.Fact("Ready", status=False, reason=reason, message="2 of 3")) == []
     fine = conditions.Fact("ReplicaFailure", status=False, reason="NoFailure", message="none")
     assert told(YES, fine) == []
-    assert conditions.troubles(None) == []
+    assert conditions.troubles({}) == []
 
 
 def test_the_transition_time_moves_only_with_the_status() -> None:

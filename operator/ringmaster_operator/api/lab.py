@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ringmaster_operator import errors, observed, spec
+from ringmaster_operator import conditions, errors, observed, spec
 from ringmaster_operator.api import views
 
 Document = dict[str, Any]
@@ -160,7 +160,7 @@ def held(document: Document, seen: Sequence[views.ReplicaView]) -> str:
     if len(_there(seen)) == document["spec"]["replicas"]:
         return ""
     told = ("BalancerSynced", "MoveHeld", document["metadata"].get("generation"))
-    for each in (document.get("status") or {}).get("conditions") or ():
+    for each in conditions.told(document):
         if (each.get("type"), each.get("reason"), each.get("observedGeneration")) == told:
             return str(each.get("message"))
     return ""

@@ -219,7 +219,7 @@ def _overtaken(document: Document, name: str) -> Document:
 
 def _late(document: Document, seen: Sequence[views.ReplicaView], seconds: float) -> Document:
     active, wanted = len(lab.serving(seen)), document["spec"]["replicas"]
-    troubles = conditions.troubles((document.get("status") or {}).get("conditions"))
+    troubles = conditions.troubles(document)
     why = f" ({'; '.join(troubles)})" if troubles else ""
     return lab.failure(
         f"{active} servers serve after {seconds:g} s where {wanted} are wanted; "

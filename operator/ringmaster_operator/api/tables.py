@@ -6,10 +6,11 @@ looks the same with and without a cluster; times are shown as ages, as the API s
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from ringmaster_operator.store import stored
 
 Column = Mapping[str, Any]  # name, type, jsonPath, and maybe format, priority, description
 
@@ -101,12 +102,8 @@ def _definition(column: Column) -> dict[str, Any]:
 def _cell(column: Column, document: Mapping[str, Any], now: float) -> Any:
     value = lookup(document, column["jsonPath"])
     if column["type"] == "date":
-        return "<unknown>" if value is None else age(now - _seconds(value))
+        return "<unknown>" if value is None else age(now - stored.seconds(value))
     return value
-
-
-def _seconds(text: str) -> float:
-    return dt.datetime.fromisoformat(text).timestamp()
 
 
 def _included(document: Mapping[str, Any], include: str) -> Any:

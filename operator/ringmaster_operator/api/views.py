@@ -124,4 +124,4 @@ def _time(seconds: float | None) -> str | None:
 
 
 def _seconds(text: str | None) -> float | None:
-    return None if text is None else dt.datetime.fromisoformat(text).timestamp()
+    return None if text is None else stored.seconds(text)

@@ -25,6 +25,11 @@ def timestamp(seconds: float) -> str:
     return dt.datetime.fromtimestamp(seconds, tz=dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def seconds(text: str) -> float:
+    """What `timestamp` wrote, or Kubernetes; seconds since 1970."""
+    return dt.datetime.fromisoformat(text).timestamp()
+
+
 def created(document: Document, *, namespace: str, name: str, uid: str, now: float) -> Document:
     """The document as it is first stored: identity given, generation 1, no status."""
     identity = {
@@ -62,9 +67,9 @@ def merged_status(current: Document, ours: Document) -> Document:
     `ours` was made from an earlier document and may have carried others' along: theirs are what
     is stored by now, also where they changed, came or went meanwhile.
     """
-    if "conditions" not in ours and not (current.get("status") or {}).get("conditions"):
+    before = conditions.told(current)
+    if "conditions" not in ours and not before:
         return ours
-    before = (current.get("status") or {}).get("conditions") or []
     written = [c for c in ours.get("conditions") or () if c["type"] in conditions.OURS]
     types = {condition["type"] for condition in written}
     others = [condition for condition in before if condition.get("type") not in types]
