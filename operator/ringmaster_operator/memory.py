@@ -45,7 +45,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """`at` stands for a moment that a runtime `said`, and that lay in the future when it was seen."""
+    """`at` stands for a moment that a runtime `said` and that was in the future when first seen."""
 
     said: float
     at: float

@@ -1,7 +1,8 @@
 """Commands of the CLI that other components bring: entry points of the group `ringmaster.commands`.
 
 Law: found by name in the installed distribution and imported only when asked for, so that no
-component imports another; what they may know of us is in click's `meta`. One whose needs are not installed says so, in one line.
+component imports another; what they may know of us is in click's `meta`. One whose needs are not
+installed says so, in one line.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What `ringmaster plan` asks a balancer about, and how the answer reads.
 
-Law: pure. A file is planned as `apply` would merge it into what is there. Which members would come and go is told as the operator would decide: new ones take the
-lowest free ordinals, old ones go by `plan.ranking`. That rests on what the operator has seen of the
-replicas; where it cannot be asked, all count as equally well, and the plan says that it guesses.
+Law: pure. A file is planned as `apply` would merge it into what is there. Which members would come
+and go is told as the operator would decide: new ones take the lowest free ordinals, old ones go by
+`plan.ranking`. That rests on what the operator has seen of the replicas; where it cannot be asked,
+all count as equally well, and the plan says that it guesses.
 """
 
 from __future__ import annotations

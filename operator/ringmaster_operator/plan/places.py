@@ -161,9 +161,8 @@ def _settle(draft: Draft, ordinal: int) -> None:
         draft.fresh(ordinal),
         key=lambda r: (world.available(r), r.ready, r.uid not in draft.before.drains, r.attempt),
     )
-    if world.available(
-        best
-    ):  # of whatever attempt: successors of a template taken back have failed
+    if world.available(best):
+        # Of whatever attempt: those after it may have failed for a template that was taken back.
         _forgive(draft, best)
     serving = [r for r in draft.healthy(ordinal) if r.revision != draft.target and r.ready]
     for other in world.group(ordinal):

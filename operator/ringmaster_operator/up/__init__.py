@@ -136,7 +136,7 @@ def _kept(state: statedir.StateDir) -> list[str]:
 
 
 def orders(settings: Settings, name: str) -> tuple[children.Order, ...]:
-    """What `up` runs for the ring `name`, the balancer first: it listens while the operator starts."""
+    """What `up` runs for a ring, the balancer first: it listens while the operator starts."""
     return _balancer(settings, name), _operator(settings)
 
 

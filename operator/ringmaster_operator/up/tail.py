@@ -10,7 +10,7 @@ _LONGEST = 400  # characters; the whole line is in the file
 
 
 class Tail:
-    """New lines of a file, from its present end on. The file may be cut, or put aside and made anew."""
+    """New lines of a file, from its present end on. It may be cut, or put aside and made anew."""
 
     def __init__(self, name: str, path: Path) -> None:
         self._name = name
