@@ -597,12 +597,7 @@ def test_a_slow_server_holds_up_the_client_and_no_memory() -> None:
             client = await stand.connect()
             client.send(f"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {SIZE}\r\n\r\n".encode())
 
-            async def upload() -> None:
-                for _ in range(SIZE // 65_536):
-                    client.send(bytes(65_536))
-                    await client.writer.drain()
-
-            uploading = asyncio.create_task(upload())
+            uploading = asyncio.create_task(_upload(client))
             (connection,) = await _one(stand)
             await scripted.eventually(lambda: connection.exchange is not None)
             current = connection.exchange
@@ -653,12 +648,7 @@ def test_a_server_that_takes_only_part_of_the_first_piece_holds_up_the_client(ki
             method = "POST" if kind == "body" else "GET"
             client.send(f"{method} / HTTP/1.1\r\nHost: h\r\n{head}\r\n".encode() + bytes(first))
 
-            async def upload() -> None:
-                for _ in range(SIZE // 65_536):
-                    client.send(bytes(65_536))
-                    await client.writer.drain()
-
-            uploading = asyncio.create_task(upload())
+            uploading = asyncio.create_task(_upload(client))
             (connection,) = await _one(stand)
             await scripted.eventually(
                 lambda: connection.exchange is not None and connection.exchange.asked > 0
@@ -675,6 +665,12 @@ def test_a_server_that_takes_only_part_of_the_first_piece_holds_up_the_client(ki
             assert waiting <= first + 65_536 + 262_144
 
     scripted.run(scenario())
+
+
+async def _upload(client: scripted.Peer) -> None:
+    for _ in range(SIZE // 65_536):
+        client.send(bytes(65_536))
+        await client.writer.drain()
 
 
 async def _one(stand: scripted.Stand) -> list[object]:

@@ -189,42 +189,40 @@ def test_termination_reaches_the_whole_group(world):
 DAEMON = "setsid sleep 600 & "
 
 
-def grown_up(world):
-    """Wait until the replica and its daemon both show, each a leader of its own session."""
+def with_daemon(world):
+    """A replica and its daemon, once both show, each a leader of its own session."""
+    made = command("sh", "-c", DAEMON + "exec sleep 601")
+    world.runtime.create(birth(OWNER, template=made))
 
     def look():
         return len({os.getsid(one.pid) for one in world.leftovers()}) == 2
 
     stack.eventually(look, what="its daemon shows")
+    return only(world)
+
+
+def assert_daemon_gone(world):
+    stack.eventually(lambda: not world.leftovers(), what="its daemon is gone")
 
 
 def test_what_a_dead_replica_left_outside_of_its_group_is_killed(world):
-    made = command("sh", "-c", DAEMON + "exec sleep 601")
-    world.runtime.create(birth(OWNER, template=made))
-    grown_up(world)
-    world.crash(only(world))
+    world.crash(with_daemon(world))
 
-    stack.eventually(lambda: not world.leftovers(), what="its daemon is gone")
+    assert_daemon_gone(world)
 
 
 def test_termination_ends_with_what_left_the_group(world):
-    made = command("sh", "-c", DAEMON + "exec sleep 601")
-    world.runtime.create(birth(OWNER, template=made))
-    grown_up(world)
-    world.runtime.remove(only(world), grace_seconds=10)
+    world.runtime.remove(with_daemon(world), grace_seconds=10)
 
-    stack.eventually(lambda: not world.leftovers(), what="its daemon is gone")
+    assert_daemon_gone(world)
 
 
 def test_a_daemon_is_found_though_the_operator_closes_at_once(world):
-    made = command("sh", "-c", DAEMON + "exec sleep 601")
-    world.runtime.create(birth(OWNER, template=made))
-    grown_up(world)
-    world.runtime.remove(only(world), grace_seconds=10)
+    world.runtime.remove(with_daemon(world), grace_seconds=10)
     stack.eventually(lambda: not world.runtime.observe(OWNER), what="the record is gone")
     world.runtime.close()
 
-    stack.eventually(lambda: not world.leftovers(), what="its daemon is gone")
+    assert_daemon_gone(world)
 
 
 def test_a_daemon_of_a_failed_replica_is_found_by_the_next_operator(world):

@@ -18,6 +18,12 @@ def server(tmp_path: Path) -> Iterator[local_api.Server]:
         yield running
 
 
+def progress_of(server: str, said: list[str], *, balancer: str = "", **about: Any) -> Any:
+    """Of the set `web`, which is served; what it says goes to `said`."""
+    about = {"ring": "default/web", "hint": [], **about}
+    return progress.Progress(server=server, balancer=balancer, say=said.append, **about)
+
+
 def status(server: local_api.Server, name: str = "web", **counts: int) -> None:
     def change(now: dict[str, Any]) -> dict[str, Any]:
         observed = now["metadata"]["generation"]
@@ -31,13 +37,7 @@ def test_each_change_is_said_once_and_the_hint_when_all_is_ready(server) -> None
     said: list[str] = []
     with http_balancer.HttpBalancer().running() as balancer:
         balancer.answers["GET"] = (503, b"", {})
-        subject = progress.Progress(
-            server=server.url,
-            balancer=balancer.url,
-            ring="default/web",
-            hint=["curl"],
-            say=said.append,
-        )
+        subject = progress_of(server.url, said, balancer=balancer.url, hint=["curl"])
         subject.look()
         subject.look()
         status(server, replicas=3, readyReplicas=3, inRing=3)
@@ -55,13 +55,7 @@ def test_the_hint_waits_for_the_set_that_is_served_alone(server) -> None:
     said: list[str] = []
     with http_balancer.HttpBalancer().running() as balancer:
         balancer.answers["GET"] = (200, b"", {})
-        subject = progress.Progress(
-            server=server.url,
-            balancer=balancer.url,
-            ring="default/web",
-            hint=["curl"],
-            say=said.append,
-        )
+        subject = progress_of(server.url, said, balancer=balancer.url, hint=["curl"])
         status(server, "other", replicas=3, readyReplicas=3, inRing=3)
         subject.look()
         assert "curl" not in said
@@ -78,13 +72,8 @@ def test_where_there_is_no_set_it_is_said_once_how_to_make_one_and_the_hint_come
 ) -> None:
     said: list[str] = []
     with http_balancer.HttpBalancer().running() as balancer:
-        subject = progress.Progress(
-            server=server.url,
-            balancer=balancer.url,
-            ring="default/web",
-            hint=["curl"],
-            empty=["apply"],
-            say=said.append,
+        subject = progress_of(
+            server.url, said, balancer=balancer.url, hint=["curl"], empty=["apply"]
         )
         subject.look()
         subject.look()
@@ -105,14 +94,7 @@ def test_where_there_is_no_set_it_is_said_once_how_to_make_one_and_the_hint_come
 def test_a_set_that_was_there_at_first_is_no_news_of_none(server) -> None:
     document = server.post(local_api.server_set()).json()
     said: list[str] = []
-    subject = progress.Progress(
-        server=server.url,
-        balancer="",
-        ring="default/web",
-        hint=[],
-        empty=["apply"],
-        say=said.append,
-    )
+    subject = progress_of(server.url, said, empty=["apply"])
     subject.look()
     server.store.delete("default", "web")
     server.forget(document)
@@ -124,9 +106,7 @@ def test_a_set_that_was_there_at_first_is_no_news_of_none(server) -> None:
 def test_what_is_gone_is_said(server) -> None:
     document = server.post(local_api.server_set()).json()
     said: list[str] = []
-    subject = progress.Progress(
-        server=server.url, balancer="", ring="default/web", hint=[], say=said.append
-    )
+    subject = progress_of(server.url, said)
     subject.look()
     server.store.delete("default", "web")
     server.forget(document)
@@ -137,9 +117,7 @@ def test_what_is_gone_is_said(server) -> None:
 
 def test_an_operator_that_is_not_there_is_nothing_to_say() -> None:
     said: list[str] = []
-    subject = progress.Progress(
-        server="http://127.0.0.1:1", balancer="", ring="default/web", hint=["x"], say=said.append
-    )
+    subject = progress_of("http://127.0.0.1:1", said, hint=["x"])
     subject.look()
     subject.close()
     assert said == []
@@ -148,9 +126,7 @@ def test_an_operator_that_is_not_there_is_nothing_to_say() -> None:
 def test_after_the_stop_nothing_is_said(server) -> None:
     server.post(local_api.server_set())
     said: list[str] = []
-    subject = progress.Progress(
-        server=server.url, balancer="", ring="default/web", hint=[], say=said.append
-    )
+    subject = progress_of(server.url, said)
     subject.start()
     subject.stop()
     subject.look()
