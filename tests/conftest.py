@@ -14,6 +14,13 @@ hypothesis.settings.register_profile("thorough", max_examples=2_000, deadline=No
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+# As long as a cluster may take to end pods, several times in one test.
+_CLUSTER_SECONDS = 600
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whoever takes an engine away from everybody else comes last."""
+    for item in items:
+        if item.get_closest_marker("kubernetes") is not None:
+            item.add_marker(pytest.mark.timeout(_CLUSTER_SECONDS))
     items.sort(key=lambda item: item.get_closest_marker("restarts_engine") is not None)

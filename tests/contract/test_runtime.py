@@ -273,6 +273,7 @@ def test_a_second_removal_shortens_the_grace(real_world):
     real_world.runtime.remove(ready, grace_seconds=3600)
     real_world.runtime.remove(ready, grace_seconds=0)
 
+    real_world.hurried(ready)
     wait_gone(real_world)
 
 

@@ -52,7 +52,9 @@ def settled(stack, count):
 
 def test_what_is_applied_serves_and_follows_the_count(stack):
     stack.apply(replicas=3)
-    stack.namespace.kubectl("wait", "--for=condition=Ready", "serverset/web", "--timeout=60s")
+    stack.namespace.kubectl(
+        "wait", "--for=condition=Ready", "serverset/web", "--timeout=150s", seconds=160
+    )
     assert set(stack.ready(3)) == {"web-0", "web-1", "web-2"}
     answers = {requests.get(stack.balancer.url, timeout=5).status_code for _ in range(5)}
     assert answers == {200}
@@ -217,7 +219,7 @@ def test_a_deletion_in_the_foreground_waits_for_the_pods(stack):
     stack.apply(replicas=2)
     stack.ready(2)
     stack.namespace.kubectl(
-        "delete", "serverset", "web", "--cascade=foreground", "--timeout=60s", seconds=90
+        "delete", "serverset", "web", "--cascade=foreground", "--timeout=150s", seconds=160
     )
     assert stack.namespace.list("pods") == []
 

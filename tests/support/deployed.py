@@ -63,7 +63,9 @@ class Deployed:
         answer.raise_for_status()
         return dict(answer.json())
 
-    def settled(self, count: int, *, balancers: int = 2, seconds: float = 90) -> dict[str, str]:
+    def settled(
+        self, count: int, *, balancers: int = 2, seconds: float = kube_cluster.PATIENCE
+    ) -> dict[str, str]:
         """Wait until every balancer holds exactly the pods there are; replica by member id."""
 
         def look() -> dict[str, str]:

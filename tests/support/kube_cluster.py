@@ -21,7 +21,8 @@ import yaml
 from ringmaster_operator.spec import crd
 
 T = TypeVar("T")
-# A signal that each runtime's replicas end by at once: nothing lingers when a test ends.
+# A kubelet may keep the object of a pod that has ended for a minute when other pods end as well.
+PATIENCE = 150.0  # s
 IMAGE = containers.PYTHON_IMAGE
 
 
@@ -52,7 +53,7 @@ def minor() -> int:
     return int(json.loads(kubectl("get", "--raw", "/version"))["minor"].rstrip("+"))
 
 
-def eventually(look: Callable[[], T], *, what: str, seconds: float = 60) -> T:
+def eventually(look: Callable[[], T], *, what: str, seconds: float = PATIENCE) -> T:
     """The first true answer of `look`; a command that failed counts as false."""
     deadline = time.monotonic() + seconds
     last: object = None

@@ -87,7 +87,9 @@ class Stack:
         spec.setdefault("balancer", {"urls": [self.balancer.control]})
         self.namespace.apply(kube_cluster.server_set(**spec))
 
-    def ready(self, count: int | None = None, *, seconds: float = 90) -> dict[str, dict[str, Any]]:
+    def ready(
+        self, count: int | None = None, *, seconds: float = kube_cluster.PATIENCE
+    ) -> dict[str, dict[str, Any]]:
         """Wait for `Ready` as it stands now; the ring's active members by id."""
 
         def look() -> dict[str, dict[str, Any]]:
@@ -117,7 +119,9 @@ class Stack:
     def condition(self, kind: str) -> tuple[str, str]:
         return condition(self.namespace.get("serverset", "web"), kind)
 
-    def wait_condition(self, kind: str, status: str, reason: str, *, seconds: float = 60) -> None:
+    def wait_condition(
+        self, kind: str, status: str, reason: str, *, seconds: float = kube_cluster.PATIENCE
+    ) -> None:
         def look() -> bool:
             return self.condition(kind) == (status, reason)
 

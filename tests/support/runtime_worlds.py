@@ -113,6 +113,9 @@ class World(Protocol):
     def freeze(self, replica: observed.Replica) -> None:
         """SIGSTOP of the replica."""
 
+    def hurried(self, replica: observed.Replica) -> None:
+        """A second removal shortened its grace: help on an engine that is known to ignore that."""
+
     def leftovers(self) -> list[Any]:
         """Whatever still runs of it."""
 
@@ -138,6 +141,9 @@ class FakeWorld:
 
     def freeze(self, replica: observed.Replica) -> None:
         self.runtime.freeze(replica.name)
+
+    def hurried(self, replica: observed.Replica) -> None:
+        """Nothing to help."""
 
     def leftovers(self) -> list[Any]:
         return self.runtime.living()
@@ -169,6 +175,9 @@ class ProcessWorld:
 
     def freeze(self, replica: observed.Replica) -> None:
         self._signal(replica, signal.SIGSTOP)
+
+    def hurried(self, replica: observed.Replica) -> None:
+        """Nothing to help."""
 
     def leftovers(self) -> list[psutil.Process]:
         return [one for some in process_os.marked(self.folder).values() for one in some]
@@ -223,6 +232,9 @@ class DockerWorld:
 
     def freeze(self, replica: observed.Replica) -> None:
         containers.docker("pause", replica.uid)
+
+    def hurried(self, replica: observed.Replica) -> None:
+        """Nothing to help."""
 
     def leftovers(self) -> list[str]:
         return [name for owner in OWNERS for name in containers.of(owner)]
