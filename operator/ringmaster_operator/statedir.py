@@ -21,6 +21,8 @@ from typing import Any
 
 from ringmaster_operator import errors
 
+AUTHORITY = "ca.crt"  # in the folder of the API's certificate
+
 
 def default(environment: Mapping[str, str]) -> Path:
     """Where the state is kept unless the user says otherwise."""
@@ -81,6 +83,11 @@ class StateDir:
     def tls(self) -> Path:
         """The API's certificate and its authority, if it is served beyond loopback."""
         return self.root / "tls"
+
+    @property
+    def authority_file(self) -> Path:
+        """The certificate of that authority, for clients on this machine."""
+        return self.tls / AUTHORITY
 
     @property
     def api_file(self) -> Path:

@@ -59,7 +59,7 @@ class _Pair:
 
 def authority_file(folder: Path) -> Path:
     """Where clients on this machine find the authority's certificate."""
-    return folder / "ca.crt"
+    return folder / statedir.AUTHORITY
 
 
 class Certificate:

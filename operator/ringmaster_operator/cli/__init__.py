@@ -1,7 +1,8 @@
 """`ringmaster`: the table of its commands.
 
 Law: a command understands words and calls one function; what a failure is to a user is decided
-once, in `options`.
+once, in `options`. A command loads what only it needs when it runs: the model, the planner and the
+servers would cost each of the others half a second.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ from typing import Any
 import click
 
 import ringmaster_operator
-from ringmaster_operator import statedir, up
+from ringmaster_operator import statedir
 from ringmaster_operator.cli import commands, extensions, options, ring_commands
-from ringmaster_operator.up import down
 
 
 @click.group(
@@ -124,8 +124,10 @@ def up_command(context: options.Context, /, *, state_dir: Path | None, **rest: A
     a second Ctrl-C does not wait. The ServerSets are kept: the next `up` brings them back. What
     dies is started again; exit code 1: operator or balancer say that they cannot start at all.
     """
-    settings = up.Settings(state=options.state(context, state_dir), **rest)
-    raise SystemExit(up.run(settings, say=_say_what_can_be_said))
+    from ringmaster_operator.up import foreground  # noqa: PLC0415 – only who needs it loads it
+
+    settings = foreground.Settings(state=options.state(context, state_dir), **rest)
+    raise SystemExit(foreground.run(settings, say=_say_what_can_be_said))
 
 
 @main.command("down", epilog=options.examples("ringmaster down", "ringmaster down --purge"))
@@ -141,6 +143,8 @@ def down_command(context: options.Context, /, *, state_dir: Path | None, purge: 
 
     The ServerSets are kept, so that the next `up` brings them back, unless --purge is given.
     """
+    from ringmaster_operator.up import down  # noqa: PLC0415 – as above
+
     down.run(options.state(context, state_dir), purge=purge, say=click.echo)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 
 from ringmaster_operator.cli import endpoint, kubeconfig, options, verbs
-from ringmaster_operator.up import specfiles
 
 
 @click.command(
@@ -277,6 +276,8 @@ def kubeconfig_command(
 
 def _named_in(files: Sequence[str], namespace: str | None) -> list[verbs.Selection]:
     """What manifests name; they need not be right for that."""
+    from ringmaster_operator.up import specfiles  # noqa: PLC0415 – the model takes long to load
+
     documents = specfiles.read(files, namespace=namespace)
     return [
         verbs.Selection(namespace=key[0], names=(key[1],)) for key in map(specfiles.key, documents)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from ringmaster_operator import client, errors, statedir
-from ringmaster_operator.api import certificates
 from ringmaster_operator.cli import kubeconfig as kubeconfigs
 from ringmaster_operator.up import children
 
@@ -29,7 +28,7 @@ def credentials_of(
     Raises:
         UsageError: there is a token file, but it cannot be used.
     """
-    own = certificates.authority_file(state.tls)
+    own = state.authority_file
     recorded = statedir.read_json(state.api_file).get("tokenFile")
     path = token_file or Path(str(recorded or state.token_file))
     token: str | None = None

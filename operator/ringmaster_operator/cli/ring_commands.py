@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringmaster_operator import errors, printers
-from ringmaster_operator.api import views
-from ringmaster_operator.cli import options, preview, ring_api, verbs
-from ringmaster_operator.up import specfiles
+from ringmaster_operator.cli import options, ring_api, verbs
+
+if TYPE_CHECKING:
+    from ringmaster_operator.api import views
 
 _FORMS: dict[str, Callable[[Any], str]] = {"yaml": printers.to_yaml, "json": printers.to_json}
 _TAKES_DEFAULTS = (
@@ -136,6 +137,9 @@ def plan_command(
     operator is asked for the ServerSet, since fields that the file does not name and never named
     stay as they are, and for its replicas, since who goes on a scale-down is its choice.
     """
+    from ringmaster_operator.cli import preview  # noqa: PLC0415 – the model takes long to load
+    from ringmaster_operator.up import specfiles  # noqa: PLC0415
+
     context.state = options.state(context, state_dir)
     documents = specfiles.checked(specfiles.read([file], namespace=namespace))
     if len(documents) != 1:
@@ -179,6 +183,8 @@ def _live(
 
 def _seen(context: options.Context, key: tuple[str, str]) -> list[views.ReplicaView]:
     """The replicas as the operator shows them; none where it cannot be asked."""
+    from ringmaster_operator.api import views  # noqa: PLC0415
+
     with (
         contextlib.suppress(errors.RingmasterError, ValueError),
         options.connection(context) as server,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringmaster_operator import applying, client, errors, naming, printers
-from ringmaster_operator.up import specfiles
 
 Document = dict[str, Any]
 Say = Callable[[str], None]
@@ -68,17 +67,21 @@ def apply(
     warn: Say = lambda _line: None,
 ) -> None:
     """Create or change what the manifests say; faults of all are known before the first write."""
+    from ringmaster_operator.up import specfiles  # noqa: PLC0415 – the model takes long to load
+
     documents = specfiles.checked(specfiles.read(paths, namespace=namespace))
     tail = " (server dry run)" if dry_run else ""
     for document in documents:
-        done = _apply(server, document, dry_run=dry_run)
+        done = _apply(server, document, key=specfiles.key(document), dry_run=dry_run)
         for warning in server.warnings():
             warn(f"Warning: {warning}")
         say(f"{applying.resource(document)} {done}{tail}")
 
 
-def _apply(server: client.Client, document: Document, *, dry_run: bool) -> str:
-    namespace, name = specfiles.key(document)
+def _apply(
+    server: client.Client, document: Document, *, key: tuple[str, str], dry_run: bool
+) -> str:
+    namespace, name = key
     live = server.find(namespace, name)
     if live is None:
         server.create(namespace, applying.stamped(document), dry_run=dry_run)

@@ -56,6 +56,15 @@ def test_it_runs_as_a_module_too() -> None:
     assert done.stdout.strip()
 
 
+def test_what_one_command_needs_costs_no_other_its_time() -> None:
+    script = "import sys, ringmaster_operator.cli; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    heavy = {"aiohttp", "cryptography", "kubernetes", "docker", "flask", "matplotlib", "pydantic"}
+    assert heavy & set(done.stdout.split()) == set()
+
+
 def test_a_reader_that_went_away_is_no_failure(tmp_path: Path) -> None:
     command = f"{sys.executable} -m ringmaster_operator.cli --help | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)

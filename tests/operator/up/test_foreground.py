@@ -17,9 +17,9 @@ import psutil
 import pytest
 import serversets
 import yaml
-from ringmaster_operator import errors, statedir, store, up
+from ringmaster_operator import errors, statedir, store
 from ringmaster_operator.runtimes import choice
-from ringmaster_operator.up import children
+from ringmaster_operator.up import children, foreground
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def state(tmp_path: Path) -> statedir.StateDir:
     return statedir.StateDir(tmp_path / "state")
 
 
-def settings(state: statedir.StateDir, **changes: Any) -> up.Settings:
-    return up.Settings(state=state, host="127.0.0.1", **changes)
+def settings(state: statedir.StateDir, **changes: Any) -> foreground.Settings:
+    return foreground.Settings(state=state, host="127.0.0.1", **changes)
 
 
 def free() -> int:
@@ -57,28 +57,28 @@ def keep(state: statedir.StateDir, *keys: tuple[str, str]) -> None:
 
 
 def test_the_ring_is_that_of_the_first_serverset(state) -> None:
-    assert up.ring(state, []) == "default/web"
+    assert foreground.ring(state, []) == "default/web"
     first = {"metadata": {"name": "api", "namespace": "prod"}}
     keep(state, ("default", "web"))
-    assert up.ring(state, [first, {"metadata": {"name": "web"}}]) == "prod/api"
+    assert foreground.ring(state, [first, {"metadata": {"name": "web"}}]) == "prod/api"
 
 
 def test_without_files_the_ring_is_that_of_the_set_that_is_kept(state) -> None:
     keep(state, ("prod", "api"))
-    assert up.ring(state, []) == "prod/api"
+    assert foreground.ring(state, []) == "prod/api"
 
 
 def test_of_several_that_are_kept_it_is_the_one_served_last_else_the_oldest(state) -> None:
     keep(state, ("prod", "web"), ("default", "api"), ("default", "web"))
-    assert up.ring(state, []) == "prod/web"
+    assert foreground.ring(state, []) == "prod/web"
     state.ring_file.write_text('{"ring": "default/api"}')
-    assert up.ring(state, []) == "default/api"
+    assert foreground.ring(state, []) == "default/api"
     state.ring_file.write_text('{"ring": "default/gone"}')
-    assert up.ring(state, []) == "prod/web"
+    assert foreground.ring(state, []) == "prod/web"
 
 
 def test_balancer_and_operator_are_told_of_each_other(state) -> None:
-    balancer, operator = up.orders(
+    balancer, operator = foreground.orders(
         settings(state, port=1, control_port=2, api_port=3, files=("a.yaml",)), "default/web"
     )
     assert said(balancer).startswith(f"{sys.executable} -m ringmaster_balancer --ring default/web")
@@ -90,14 +90,14 @@ def test_balancer_and_operator_are_told_of_each_other(state) -> None:
 
 
 def test_the_balancer_is_told_where_the_users_hash_functions_are(state, tmp_path) -> None:
-    balancer, _ = up.orders(settings(state, hash_path=tmp_path), "default/web")
+    balancer, _ = foreground.orders(settings(state, hash_path=tmp_path), "default/web")
     assert f"--hash-path {tmp_path}" in said(balancer)
-    balancer, _ = up.orders(settings(state), "default/web")
+    balancer, _ = foreground.orders(settings(state), "default/web")
     assert "--hash-path" not in said(balancer)
 
 
 def test_without_the_lab_api_the_balancer_does_not_know_the_operator(state) -> None:
-    balancer, _ = up.orders(settings(state, lab_api=False, workers=3), "default/web")
+    balancer, _ = foreground.orders(settings(state, lab_api=False, workers=3), "default/web")
     assert "--lab-api" not in said(balancer)
     assert "--operator-url" not in said(balancer)
     assert "--workers 3" in said(balancer)
@@ -107,14 +107,14 @@ def test_no_secret_is_on_a_command_line(state) -> None:
     state.prepare()
     token = state.token()
     assert not [
-        order for order in up.orders(settings(state), "default/web") if token in said(order)
+        order for order in foreground.orders(settings(state), "default/web") if token in said(order)
     ]
 
 
 def test_a_wrong_spec_file_starts_nothing(state, tmp_path) -> None:
     path = file(tmp_path / "bad.yaml", ("spec.replicas", -1), ("spec.surprise", 1))
     with pytest.raises(errors.SpecInvalidError) as caught:
-        up.run(settings(state, files=(path,)), say=print)
+        foreground.run(settings(state, files=(path,)), say=print)
     assert len(caught.value.faults) == 2
     assert not state.root.exists()
 
@@ -122,19 +122,21 @@ def test_a_wrong_spec_file_starts_nothing(state, tmp_path) -> None:
 def test_what_a_process_cannot_honour_is_said_before_anything_starts(state, tmp_path) -> None:
     path = file(tmp_path / "bad.yaml", ("spec.template.spec.hostNetwork", True))
     with pytest.raises(errors.SpecInvalidError, match="hostNetwork"):
-        up.run(settings(state, files=(path,)), say=print)
+        foreground.run(settings(state, files=(path,)), say=print)
 
 
 def test_standard_input_is_no_spec_file(state) -> None:
     with pytest.raises(errors.UsageError, match="standard input"):
-        up.run(settings(state, files=("-",)), say=print)
+        foreground.run(settings(state, files=("-",)), say=print)
 
 
 def test_a_taken_port_starts_nothing(state) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         with pytest.raises(errors.UsageError, match=f"port {taken} is taken by"):
-            up.run(settings(state, port=taken, control_port=free(), api_port=free()), say=print)
+            foreground.run(
+                settings(state, port=taken, control_port=free(), api_port=free()), say=print
+            )
     assert not list((state.root / "run").iterdir())
 
 
@@ -142,7 +144,7 @@ def test_what_was_started_is_ended_again_if_the_rest_does_not_start(state, monke
     sleeping = (sys.executable, "-c", "import time; time.sleep(600)")
     broken = (str(state.root / "nowhere"),)
     monkeypatch.setattr(
-        up,
+        foreground,
         "orders",
         lambda *_: (
             children.Order(name="balancer", argv=sleeping, ports=()),
@@ -151,7 +153,9 @@ def test_what_was_started_is_ended_again_if_the_rest_does_not_start(state, monke
     )
     before = set(psutil.Process().children())
     with pytest.raises(errors.UsageError, match="cannot start"):
-        up.run(settings(state, port=free(), control_port=free(), api_port=free()), say=print)
+        foreground.run(
+            settings(state, port=free(), control_port=free(), api_port=free()), say=print
+        )
     assert set(psutil.Process().children()) == before
     assert children.find_recorded(state, "balancer") is None
 
@@ -176,7 +180,7 @@ def test_the_logs_of_what_is_supervised_are_bounded_meanwhile(state, monkeypatch
     child.start()
     chosen = settings(state, port=free(), control_port=free(), api_port=free())
     try:
-        up._supervise(chosen, "default/web", [child], Patience(older.exists), say=print)
+        foreground._supervise(chosen, "default/web", [child], Patience(older.exists), say=print)
         assert child.alive()
     finally:
         child.end(grace=0)
@@ -184,17 +188,17 @@ def test_the_logs_of_what_is_supervised_are_bounded_meanwhile(state, monkeypatch
 
 
 def test_the_hint_names_the_set_that_is_served(state) -> None:
-    assert any("serverset/api " in line for line in up._hint(settings(state), name="api"))
+    assert any("serverset/api " in line for line in foreground._hint(settings(state), name="api"))
 
 
 def test_without_a_set_it_is_said_how_to_make_the_one_that_is_served(state, monkeypatch) -> None:
-    (line,) = up._empty(settings(state), name="prod/api")
+    (line,) = foreground._empty(settings(state), name="prod/api")
     assert line == (
         f"no ServerSet yet: ringmaster --state-dir {state.root} apply -f FILE "
         "(the balancer serves prod/api)"
     )
     monkeypatch.setenv("RINGMASTER_STATE_DIR", str(state.root))
-    (line,) = up._empty(settings(state), name="default/web")
+    (line,) = foreground._empty(settings(state), name="default/web")
     assert line.startswith("no ServerSet yet: ringmaster apply -f FILE")
 
 
@@ -205,14 +209,14 @@ def test_a_second_up_on_one_folder_is_told_of_the_first(state) -> None:
         state.lock("up", busy=""),
         pytest.raises(errors.UsageError, match=rf"another `ringmaster up` \(pid {os.getpid()}\)"),
     ):
-        up.run(settings(state), say=print)
+        foreground.run(settings(state), say=print)
 
 
 @pytest.fixture
 def signals():
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
-    subject = up.Signals()
+    subject = foreground.Signals()
     subject.install()
     yield subject
     for number, handler in before.items():
@@ -230,7 +234,7 @@ def refused(state, monkeypatch):
         children.Order(name="balancer", argv=SLEEPING, ports=(free(),)),
         children.Order(name="operator", argv=REFUSING, ports=(free(),)),
     )
-    monkeypatch.setattr(up, "orders", lambda *_: made)
+    monkeypatch.setattr(foreground, "orders", lambda *_: made)
     started, spawn = [], children._spawn
 
     def spawned(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
@@ -248,7 +252,7 @@ def test_an_operator_that_cannot_start_ends_all_with_its_own_words(state, refuse
     before = set(psutil.Process().children())
     said: list[str] = []
     with pytest.raises(errors.UsageError, match=r"^the operator cannot start: no such network$"):
-        up.run(refused, say=said.append)
+        foreground.run(refused, say=said.append)
     assert sum("it is started again" in line for line in said) == 2
     assert set(psutil.Process().children()) == before
     assert not list((state.root / "run").glob("*.json"))
@@ -265,7 +269,7 @@ def test_what_keeps_the_operator_from_starting_may_keep_its_replicas_from_us(
 
     monkeypatch.setattr(choice, "opened", lost)
     with pytest.raises(errors.UsageError, match=r"^the operator cannot start: no such network$"):
-        up.run(refused, say=print)
+        foreground.run(refused, say=print)
 
 
 @pytest.mark.usefixtures("signals")
@@ -283,7 +287,7 @@ def test_where_something_ran_before_no_trouble_of_a_child_ends_it(state, refused
         if sum("it is started again" in each for each in said[:-1]) == 4 and "again in" in line:
             signal.raise_signal(signal.SIGTERM)
 
-    assert up.run(refused, say=say) == 0
+    assert foreground.run(refused, say=say) == 0
 
 
 def test_the_first_signal_ends_and_the_second_hurries(signals) -> None:
