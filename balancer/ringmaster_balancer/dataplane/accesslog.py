@@ -57,7 +57,6 @@ class AccessLog:
         self._second = 0
         self._stamp = ""
         self.dropped = 0
-        self._open_anew()
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
@@ -131,6 +130,7 @@ class AccessLog:
     # -- in the thread
 
     def _run(self) -> None:
+        self._open_anew()  # not before: a FIFO waits for its reader
         while not self._closing:
             self._wake.wait()
             self._wake.clear()

@@ -103,6 +103,15 @@ class Exchange:
         if snap is None or not snap.width:
             self.respond(503, "No server is known yet" if snap is None else "There is no server")
             return
+        slot = self.slot = self._slot_in(snap)
+        snap.hits[slot] += 1
+        pool = snap.pools[snap.candidates[slot * snap.width]]
+        if pool is not None and pool.plain:
+            self.ask(pool, now)
+        else:
+            self._ask_next(now)
+
+    def _slot_in(self, snap: snapshot.Snapshot) -> int:
         request = self.request
         key: bytes | None = None
         if snap.key_header is not None:
@@ -113,34 +122,38 @@ class Exchange:
         else:
             pairs = [field[:2] for field in request.fields]
             key = snap.key(request.target, pairs, self.client.address_for(request, snap))
-        slot = self.slot = snap.slot_of(key) if key else snap.draw(_random())
-        snap.hits[slot] += 1
-        pool = snap.pools[snap.candidates[slot * snap.width]]
-        if pool is not None and pool.plain:
-            self.ask(pool, now)
-        else:
-            self._ask_next(now)
+        return snap.slot_of(key) if key else snap.draw(_random())
+
+    def _candidates(self) -> selection.Walk:
+        """Along its key's candidates among the members of now, without those asked before."""
+        walk, snap, newest = self.walk, self.snapshot, self.client.plane.snapshot
+        assert snap is not None
+        stale = newest is not None and newest is not snap and newest.width
+        if walk is None or stale:
+            asked = walk.tried if walk is not None else [self.pool] if self.pool else []
+            if newest is not None and stale:
+                self.snapshot = snap = newest
+                self.slot = self._slot_in(snap)
+            self.walk = walk = selection.Walk(snap, self.slot, tried=asked)
+        return walk
 
     def _ask_next(self, now: float) -> bool:
         """Ask the next candidate there is, or wait for it; whether there is one."""
-        snap = self.snapshot
-        assert snap is not None
-        if self.walk is None:
-            self.walk = selection.Walk(snap, self.slot, tried=self.pool)
+        walk = self._candidates()
         plane = self.client.plane
         waiting = plane.load.waiting
         if waiting and not self.waiting:
             plane.serve_waiting()  # they were here before
             if waiting and not (self.attempts or waiting[0].attempts):
                 return self._wait(now)  # the first of them would go anywhere as well
-        pool = self.walk.next(now)
+        pool = walk.next(now)
         if pool is not None:
             if self.attempts:
                 if not self._affordable():
                     return False
                 pool.retries += 1
             self.ask(pool, now)
-        elif self.walk.limited:
+        elif walk.limited:
             return self._wait(now)
         elif not self.attempts:
             self.respond(503, "There is no server")
@@ -214,6 +227,8 @@ class Exchange:
         self.asked = now
         upstream.exchange = self
         client = self.client
+        if client.choked:  # by the response before; what was said then was said to another
+            upstream.transport.pause_reading()
         if client.held:
             client.release()  # before the write, which may be too much and hold it again
         wire = self.head
@@ -265,8 +280,6 @@ class Exchange:
         self.upstream_keeps_alive = response.keep_alive
         if client.plane.log is not None:
             self.answered = _monotonic()
-        if pool.consecutive or pool.ejections:
-            pool.succeeded(_monotonic())
         close = (
             not request.keep_alive
             or not self.body_done
@@ -289,13 +302,15 @@ class Exchange:
         now = _monotonic()
         self.upstream = None
         pool.leave()
+        if pool.consecutive or pool.ejections:
+            pool.succeeded(now)
         taken = now - self.started
         pool.buckets[bisect_left(upstreams.BUCKETS, taken)] += 1
         pool.seconds += taken
         log = self.client.plane.log
         if log is not None:
             log.ended(self, now, "complete")
-        if reusable and self.body_done and pool.active:
+        if reusable and pool.active and self._all_sent(upstream):
             upstream.reset()
             if self.client.choked:
                 upstream.transport.resume_reading()
@@ -305,6 +320,16 @@ class Exchange:
         else:
             upstream.close()
         self.client.finished(now, close=self.will_close)
+
+    def _all_sent(self, upstream: upstream.Upstream) -> bool:
+        """Whether nothing of the request is on its way any more.
+
+        A transport that is too full says so once: whoever sent next on it would not be held.
+        """
+        if not self.request.length:
+            return True
+        self.client.plane.outbox.push()
+        return self.body_done and not upstream.transport.get_write_buffer_size()
 
     def switch(self, upstream: upstream.Upstream, response: http1.Response, data: bytes) -> None:
         """9110 §7.8: from here on bytes pass both ways unread."""
@@ -333,7 +358,7 @@ class Exchange:
         pool.leave()
         pool.answered(response.status)
         pool.succeeded(_monotonic())
-        if complete and response.keep_alive and self.body_done and pool.active:
+        if complete and response.keep_alive and pool.active and self._all_sent(upstream):
             upstream.used = True
             upstream.reset()
             surplus = pool.give(upstream, _monotonic())
@@ -437,7 +462,11 @@ class Exchange:
         pool, upstream = self.pool, self.upstream
         if self.begun or pool is None or upstream is None or upstream.pending:
             return
-        if not (self._repeatable() and self.client.plane.budget.allows(self.rules.retries)):
+        plane = self.client.plane
+        if not (self._repeatable() and plane.budget.allows(self.rules.retries)):
+            return
+        room = len(plane.load.waiting) < self.rules.queue
+        if not self._candidates().has_another(wait=room):
             return
         self._drop_upstream(close=True)
         self.failed(pool, "unhealthy")
@@ -483,6 +512,8 @@ class Exchange:
         else:
             self.client.plane.aborted += 1
             self._tell("aborted")
+            if self.begun and self.pool is not None:
+                self.pool.succeeded(_monotonic())  # as far as it was let
         self.abandon()
 
     def abandon(self) -> None:

@@ -18,20 +18,30 @@ class Walk:
     `limited`: nobody can take it now, but one could if it had less to do.
     """
 
-    __slots__ = ("_order", "_slot", "_snap", "_tried", "limited")
+    __slots__ = ("_order", "_slot", "_snap", "limited", "tried")
 
     def __init__(
-        self, snap: snapshot.Snapshot, slot: int, *, tried: snapshot.Pool | None = None
+        self, snap: snapshot.Snapshot, slot: int, *, tried: Sequence[snapshot.Pool] = ()
     ) -> None:
         self._snap = snap
         self._slot = slot
         self._order = snap.table.more(slot)
-        self._tried = [tried]
+        self.tried = [*tried]
         self.limited = False
 
     def may_ask(self, pools: Sequence[snapshot.Pool]) -> bool:
         """Whether one of them has not been asked."""
-        return any(pool not in self._tried for pool in pools)
+        return any(pool not in self.tried for pool in pools)
+
+    def has_another(self, *, wait: bool) -> bool:
+        """Whether somebody sound has not been asked and can take it, or could if it may `wait`."""
+        limit = 0 if wait else self._snap.rules.per_member
+        pools = (self._snap.pools[index] for index in self._order)
+        return any(
+            pool.open and pool not in self.tried and not (limit and pool.inflight >= limit)
+            for pool in pools
+            if pool is not None
+        )
 
     def next(self, now: float) -> snapshot.Pool | None:
         """The next one to ask; `now` is for those that are warming up."""
@@ -41,7 +51,7 @@ class Walk:
         spared: snapshot.Pool | None = None
         for rank, index in enumerate(self._order):
             pool = snap.pools[index]
-            if pool is None or not pool.open or pool in self._tried:
+            if pool is None or not pool.open or pool in self.tried:
                 continue
             if limit and pool.inflight >= limit:
                 self.limited = True
@@ -59,7 +69,7 @@ class Walk:
         """All are out, or have been asked: better one that may be ill than none."""
         for index in self._order:
             pool = self._snap.pools[index]
-            if pool is None or not pool.active or pool in self._tried:
+            if pool is None or not pool.active or pool in self.tried:
                 continue
             if not limit or pool.inflight < limit:
                 return self._ask(pool)
@@ -67,5 +77,5 @@ class Walk:
         return None
 
     def _ask(self, pool: snapshot.Pool) -> snapshot.Pool:
-        self._tried.append(pool)
+        self.tried.append(pool)
         return pool

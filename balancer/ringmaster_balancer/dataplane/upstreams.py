@@ -240,7 +240,7 @@ class Pool(Generic[C]):
         self.codes[status] = self.codes.get(status, 0) + 1
 
     def succeeded(self, now: float) -> None:
-        """A response has begun. The next ejection is as short as the first if all has been well.
+        """A response was complete. The next ejection is as short as the first if all has been well.
 
         That is: for as long as the last one lasted, or a member that flaps would be back at once
         every time.

@@ -297,6 +297,21 @@ def test_a_reader_that_stalls_holds_up_nothing_but_its_lines(
     os.close(reading)
 
 
+def test_a_pipe_whose_reader_comes_later_holds_up_nobody(tmp_path: Path) -> None:
+    fifo = tmp_path / "log"
+    os.mkfifo(fifo)
+    logs: list[accesslog.AccessLog] = []
+    opening = threading.Thread(target=lambda: logs.append(accesslog.AccessLog(str(fifo))))
+    opening.daemon = True
+    opening.start()
+    opening.join(scripted.PATIENCE)
+    (log,) = logs
+    log.refused("192.0.2.1", 400)
+    with fifo.open() as reader:
+        assert json.loads(reader.readline())["client"] == "192.0.2.1"
+        log.close()
+
+
 @given(
     st.lists(st.text(st.characters(codec="ascii"), min_size=1, max_size=5_000), max_size=30),
     st.booleans(),

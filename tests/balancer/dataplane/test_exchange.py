@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 import scripted
 from ringmaster_balancer import members
+from ringmaster_balancer.ring import table
 
 OK = scripted.OK
 
@@ -355,6 +356,87 @@ def test_a_request_that_may_go_nowhere_else_stays_with_a_member_found_ill(
     scripted.run(scenario())
 
 
+def slow_or_new(release: asyncio.Event) -> tuple[scripted.Play, scripted.Play]:
+    """One member whose answers wait for `release`, and one that answers at once."""
+
+    async def slow(peer: scripted.Peer) -> None:
+        while await peer.head():
+            await release.wait()
+            peer.send(named("old"))
+
+    return slow, scripted.answering(named("new"))
+
+
+def held(stand: scripted.Stand, *entries: tuple[str, str, str, members.State]) -> None:
+    """Push these members: id, replica, whose address it has, state."""
+    stand.generation += 1
+    membership = members.Membership(
+        epoch=1,
+        generation=stand.generation,
+        uid="u",
+        replicas=1,
+        ring=stand.ring,
+        proxy=stand.proxy,
+        members=tuple(
+            members.Member(
+                id=name, replica=replica, address=stand.upstreams[at].address, state=state
+            )
+            for name, replica, at, state in entries
+        ),
+    )
+    ids = dict.fromkeys((name, 100) for name, *_ in entries)
+    stand.plane.install(membership, table.compile(stand.ring, [*ids]))
+
+
+ACTIVE, DRAINING = members.State.ACTIVE, members.State.DRAINING
+ALONE = ("web-0", "a", "web-0", ACTIVE)
+
+
+@pytest.mark.parametrize("how", ["replaced at once", "scaled up, then ill", "drained, then dead"])
+def test_another_try_is_made_among_the_members_of_now(how: str) -> None:
+    """Those of the request's start may all be gone, when there are others since."""
+
+    async def scenario() -> None:
+        release = asyncio.Event()
+        async with scripted.stand(*slow_or_new(release), install=False) as stand:
+            held(stand, ALONE)
+            client = await stand.connect()
+            client.send(scripted.get())
+            await scripted.eventually(lambda: stand.upstreams["web-0"].requests == 1)
+            if how == "replaced at once":
+                held(stand, ("web-0", "b", "web-1", ACTIVE))
+            elif how == "scaled up, then ill":
+                held(stand, ALONE, ("web-1", "b", "web-1", ACTIVE))
+                stand.plane.set_health({"a": False})
+            else:
+                held(stand, ("web-0", "a", "web-0", DRAINING), ("web-0", "b", "web-1", ACTIVE))
+                await stand.upstreams["web-0"].stop()
+            status, _, body = await client.response()
+            assert (status, body) == (200, b"new")
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("queue", [0, 1])
+def test_a_request_leaves_an_ill_member_only_for_one_that_takes_it(queue: int) -> None:
+    async def scenario() -> None:
+        release = asyncio.Event()
+        slow, _ = slow_or_new(release)
+        rules = {"limits": {"perMember": 1, "queue": queue}}
+        async with scripted.stand(slow, slow, rules=rules) as stand:
+            clients = [await stand.connect() for _ in range(2)]
+            for name, client in zip(stand.upstreams, clients, strict=True):
+                client.send(scripted.get(key=stand.key_of(name)))
+                await scripted.eventually(lambda at=name: stand.upstreams[at].requests == 1)
+            stand.plane.set_health({"web-0-r": False})
+            assert stand.plane.stats()["waiting"] == queue  # with no room there, it stays
+            release.set()
+            assert [(await client.response())[0] for client in clients] == [200, 200]
+            assert stand.upstreams["web-1"].requests == 1 + queue
+
+    scripted.run(scenario())
+
+
 def test_a_pooled_connection_that_the_server_closed_is_replaced_without_blame() -> None:
     async def one_each(peer: scripted.Peer) -> None:
         await peer.head()
@@ -458,6 +540,53 @@ def test_a_member_that_keeps_failing_is_passed_over_for_a_while() -> None:
             await scripted.eventually(lambda: pool.open)
             assert (await stand.get())[0] == 200
             assert len(stand.failures) == 3
+
+    scripted.run(scenario())
+
+
+def test_a_member_that_breaks_every_response_is_passed_over_for_a_while() -> None:
+    async def breaking(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nabc")
+        await peer.writer.drain()
+
+    async def scenario() -> None:
+        rules = {"outlier": {"consecutiveFailures": 3}}
+        async with scripted.stand(breaking, body_of, rules=rules) as stand:
+            key = stand.key_of("web-0")
+            for _ in range(3):
+                with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                    await stand.get(key=key)
+            assert (await stand.get(key=key))[0] == 200
+
+    scripted.run(scenario())
+
+
+def test_a_connection_with_an_unsent_rest_of_an_upload_is_not_used_again() -> None:
+    """The next upload on it would be taken in whole: its transport has said that it is full."""
+
+    async def scenario() -> None:
+        answer = asyncio.Event()
+
+        async def unread(peer: scripted.Peer) -> None:
+            await peer.head()
+            await answer.wait()
+            peer.send(OK)
+            await asyncio.Event().wait()
+
+        async with scripted.stand(unread) as stand:
+            client = await stand.connect()
+            client.send(post())
+            await scripted.eventually(lambda: stand.plane.in_flight()["web-0-r"] == 1)
+            (connection,) = stand.plane.clients
+            await scripted.eventually(lambda: connection.exchange.upstream is not None)
+            transport = connection.exchange.upstream.transport
+            transport.write(bytes(32 * 1024 * 1024))  # more than the kernel takes
+            answer.set()
+            assert (await client.response())[0] == 200
+            (pool,) = stand.plane.pools.values()
+            assert not pool.idle
+            assert transport.is_closing()
 
     scripted.run(scenario())
 

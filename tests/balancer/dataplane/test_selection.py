@@ -53,17 +53,30 @@ def test_a_walk_asks_who_may_be_asked_and_then_who_is_in_doubt() -> None:
     order[1].judge()
     order[2].retire()
     assert walked(snap) == [order[0], order[3], order[1]]
-    walk = selection.Walk(snap, 7, tried=order[0])
+    walk = selection.Walk(snap, 7, tried=order[:1])
     assert [walk.next(0.0) for _ in range(3)] == [order[3], order[1], None]
 
 
 def test_only_a_place_with_somebody_new_is_worth_another_walk() -> None:
     snap, order = world()
-    walk = selection.Walk(snap, 7, tried=order[0])
+    walk = selection.Walk(snap, 7, tried=order[:1])
     walk.next(0.0)
     assert not walk.may_ask(order[:2])
     assert walk.may_ask(order[:3])
     assert not walk.may_ask([])
+
+
+def test_another_one_is_sound_and_new_and_has_a_place_unless_there_is_time_to_wait() -> None:
+    snap, order = world(proxy={"limits": {"perMember": 5}})
+    walk = selection.Walk(snap, 7, tried=order[:2])
+    assert walk.has_another(wait=False)
+    order[2].inflight = 5
+    order[3].healthy = False
+    order[3].judge()
+    assert not walk.has_another(wait=False)
+    assert walk.has_another(wait=True)
+    order[2].retire()
+    assert not walk.has_another(wait=True)
 
 
 def test_a_limit_is_hard_and_who_is_in_doubt_does_not_take_what_the_others_cannot() -> None:

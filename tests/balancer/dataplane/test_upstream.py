@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import scripted
@@ -576,6 +577,46 @@ def test_a_slow_reader_of_a_large_response_holds_up_the_server_and_no_memory() -
                 got += len(data)
                 assert connection.transport.get_write_buffer_size() <= 65_536 + 262_144
             client.send(scripted.get())  # and the connection goes on
+
+    scripted.run(scenario())
+
+
+def test_a_client_that_is_full_holds_up_a_server_that_is_reached_afterwards() -> None:
+    """Its transport says so once, and that was while the next connection was still opened."""
+    size = 64 * 1024 * 1024
+
+    async def last(peer: scripted.Peer) -> None:
+        path = (await peer.head()).split(b" ")[1]
+        length = size if path == b"/large" else 2
+        peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % length)
+        peer.send(bytes(length))
+        await peer.writer.drain()
+
+    async def scenario() -> None:
+        async with scripted.stand(last) as stand:
+            connect, plane = stand.plane.connect, stand.plane
+
+            def full(exchange: Any, pool: Any) -> None:
+                if exchange.request.target == b"/large":
+                    exchange.client.transport.write(bytes(size // 4))  # an earlier answer's rest
+                    assert exchange.client.choked
+                connect(exchange, pool)
+
+            plane.connect = full  # type: ignore[method-assign]
+            client = await stand.connect(limit=1024)
+            client.send(scripted.get() + scripted.get("/large"))
+            await scripted.eventually(lambda: len(stand.upstreams["web-0"].peers) == 2)
+            (connection,) = plane.clients
+
+            def stopped() -> bool:
+                """Whether the server was, or it was not and has said all."""
+                current = connection.exchange
+                if current is None or current.upstream is None:
+                    return current is None
+                return not current.upstream.transport.is_reading()
+
+            await scripted.eventually(stopped)
+            assert connection.transport.get_write_buffer_size() < size // 2
 
     scripted.run(scenario())
 
