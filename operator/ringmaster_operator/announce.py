@@ -63,8 +63,8 @@ class Settings:
     body_bytes: int = 8 * 1024 * 1024  # 10,000 members need about 2 MB
     ca: str | None = None  # who signs the balancers' certificates; else the system's authorities
     parallel: int = 8  # balancers asked at the same time
-    again_seconds: float = 1.0  # between two questions to one that is silent; doubles ...
-    rarely_seconds: float = 5.0  # ... up to this
+    # Between two questions to one that is silent: as long as it may be back and count as dead.
+    again_seconds: float = 0.1
     forget_seconds: float = 60.0  # until an address that nobody asks for is forgotten
 
 
@@ -250,16 +250,24 @@ class HttpAnnouncer:
                 return
             line.silent = True
         # A daemon: an ending operator does not wait for it.
-        Thread(target=self._until_it_speaks, args=(line, url), name="silent", daemon=True).start()
+        asking = Thread(target=self._until_it_speaks, args=(line, url), name="silent", daemon=True)
+        try:
+            asking.start()
+        except RuntimeError:  # no thread to be had: whoever looks next asks again
+            line.silent = False
 
     def _until_it_speaks(self, line: _Line, url: str) -> None:
-        """Ask a silent balancer for its ring until it answers, or nobody wants to know any more."""
-        pause = 0.0
-        while not self._closed.wait(pause) and self._wanted(line):
-            if self._answer(line, "GET", url.partition("?")[0], None).message not in _TIMES:
-                break
-            pause = min(max(2 * pause, self._settings.again_seconds), self._settings.rarely_seconds)
-        line.silent = False
+        """Ask a silent balancer for its ring until it answers, or nobody wants to know any more.
+
+        There is nearly always a question under way, which it answers the moment that it is back.
+        """
+        url = url.partition("?")[0]
+        try:
+            while self._answer(line, "GET", url, None).message in _TIMES and self._wanted(line):
+                if self._closed.wait(self._settings.again_seconds):
+                    break
+        finally:
+            line.silent = False
 
     def _wanted(self, line: _Line) -> bool:
         return time.monotonic() - line.used < self._settings.forget_seconds

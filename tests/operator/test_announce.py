@@ -301,12 +301,16 @@ class Moody:
         self.well = threading.Event()
         self.asked: queue.Queue[socket.socket] = queue.Queue()
         self.closed: queue.Queue[socket.socket] = queue.Queue()
+        self._connections: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(10)
 
@@ -314,6 +318,7 @@ class Moody:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self._listener.accept()
+                self._connections.append(connection)
                 thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -348,7 +353,7 @@ def test_a_silent_balancer_costs_its_time_once_and_is_asked_on_until_it_speaks(m
 
 
 def test_whoever_waits_does_not_ask_a_silent_balancer_again(moody) -> None:
-    patient = announce.Settings(live_seconds=0.1, again_seconds=600, rarely_seconds=600)
+    patient = announce.Settings(live_seconds=0.1, again_seconds=600)
     with announcer(moody.url, settings=patient) as made:
         made.read_back(WEB, NO_URLS)
         for _ in range(2):  # the caller's question, and at once that of the thread
@@ -357,6 +362,33 @@ def test_whoever_waits_does_not_ask_a_silent_balancer_again(moody) -> None:
             assert not made.read_back(WEB, NO_URLS).views[0].live
             assert not made.announce(WEB, NO_URLS, document()).views[0].live
         assert moody.asked.empty()
+
+
+def test_a_silent_balancer_is_asked_nearly_all_the_time(moody) -> None:
+    """One that is back in a pause would count as dead, and its replicas be removed undrained."""
+    with announcer(moody.url, settings=announce.Settings(live_seconds=0.1)) as made:
+        made.read_back(WEB, NO_URLS)
+        deadline = time.monotonic() + 30
+        for _ in range(12):
+            moody.asked.get(timeout=max(0.0, deadline - time.monotonic()))
+
+
+def test_without_a_thread_to_be_had_a_silent_balancer_is_not_silent_for_ever(
+    moody, monkeypatch
+) -> None:
+    start = threading.Thread.start
+
+    def exhausted(thread: threading.Thread) -> None:
+        if thread.name == "silent":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with announcer(moody.url, settings=announce.Settings(live_seconds=0.1)) as made:
+        with monkeypatch.context() as without:
+            without.setattr(threading.Thread, "start", exhausted)
+            assert not made.read_back(WEB, NO_URLS).views[0].live
+        moody.well.set()
+        assert made.read_back(WEB, NO_URLS).views == ()
 
 
 def test_connections_to_balancers_that_nobody_asks_for_any_more_are_closed(moody, other) -> None:
