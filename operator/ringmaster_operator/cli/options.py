@@ -33,6 +33,16 @@ class Group(click.Group):
         """Its own first."""
         return super().get_command(ctx, cmd_name) or extensions.command(cmd_name)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it all. What cannot be written, such as to a full disk, is a line as well."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            _write_no_more()
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"error: {where}{error.strerror or error}", err=True)
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
@@ -40,8 +50,7 @@ class Group(click.Group):
         except verbs.NothingFound as nothing:
             click.echo(nothing, err=True)
         except BrokenPipeError:
-            # `ringmaster get | head`: nobody reads any more, which is no failure.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _write_no_more()  # `ringmaster get | head`: nobody reads any more; that is no failure
         except KeyboardInterrupt:
             ctx.exit(130)
         except errors.RingmasterError as error:
@@ -49,6 +58,11 @@ class Group(click.Group):
                 click.echo(line, err=True)
             ctx.exit(1)
         return None
+
+
+def _write_no_more() -> None:
+    """What waits to be written would fail again at the very end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _lines(error: errors.RingmasterError) -> list[str]:

@@ -60,7 +60,8 @@ def parse(document: Any) -> ServerSet:
     plain, strange = shape.plain(document)
     value, faults, broken = shape.read(ServerSet, plain, placeholders=_PLACEHOLDERS)
     senseless = rules.faults(value, broken=broken)
-    found = (*strange, *faults, *senseless)
+    known = {fault.path for fault in strange}  # what is no JSON was left out for the rest
+    found = (*strange, *(each for each in faults if each.path not in known), *senseless)
     if found:
         raise errors.SpecInvalidError(found)
     return value

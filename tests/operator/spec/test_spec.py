@@ -129,6 +129,12 @@ def test_what_is_no_json_is_refused_where_it_lies() -> None:
     }
 
 
+def test_a_number_beyond_64_bits_is_one_fault() -> None:
+    assert faults(changed(("spec.replicas", 10**20))) == [
+        "spec.replicas: must be an integer of 64 bits"
+    ]
+
+
 def test_a_document_without_a_bottom_is_refused() -> None:
     deep: dict[str, Any] = {}
     for _ in range(5_000):
