@@ -167,23 +167,25 @@ def _repaired(model: type[Model], document: Any, placeholders: Mapping[Loc, Any]
         except pydantic.ValidationError as error:
             # The last first: taking an entry out of a list moves those behind it.
             places = sorted({detail["loc"] for detail in _details(error)}, key=_order, reverse=True)
+            gone: Loc | None = None
             for place in places:
-                _cut(document, place, placeholders)
+                # An entry that went with one fault took its others along; its index is another's.
+                if gone is None or place[: len(gone)] != gone:
+                    gone = _cut(document, place, placeholders)
 
 
 def _order(loc: Loc) -> list[tuple[int, str]]:
     return [(part, "") if isinstance(part, int) else (-1, part) for part in loc]
 
 
-def _cut(document: Any, loc: Loc, placeholders: Mapping[Loc, Any]) -> None:
-    """Take the value at `loc` out, or put its placeholder there."""
+def _cut(document: Any, loc: Loc, placeholders: Mapping[Loc, Any]) -> Loc:
+    """Take the value at `loc` out, or put its placeholder there; returns what is gone."""
     parent = document
     for depth, part in enumerate(loc[:-1]):
         try:
             parent = parent[part]
         except (KeyError, IndexError, TypeError):
-            _cut(document, loc[: depth + 1], placeholders)
-            return
+            return _cut(document, loc[: depth + 1], placeholders)
     pattern = tuple("*" if isinstance(part, int) else part for part in loc)
     if pattern in placeholders:
         parent[loc[-1]] = copy.deepcopy(placeholders[pattern])
@@ -192,7 +194,8 @@ def _cut(document: Any, loc: Loc, placeholders: Mapping[Loc, Any]) -> None:
     elif loc[-1] in parent:
         del parent[loc[-1]]
     else:  # a required field of an entry is missing: the entry goes
-        _cut(document, loc[:-1], placeholders)
+        return _cut(document, loc[:-1], placeholders)
+    return loc
 
 
 def _fault(model: type[pydantic.BaseModel], detail: Any, *, prefix: str) -> errors.Fault:

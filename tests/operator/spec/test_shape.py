@@ -14,9 +14,15 @@ class Entry(shape.Value):
     size: Annotated[int, Field(ge=1)] = 1
 
 
+class Pair(shape.Value):
+    first: int
+    second: int
+
+
 class Root(shape.Value):
     title: str
     entries: Annotated[tuple[Entry, ...], Field(strict=False)] = ()
+    pairs: Annotated[tuple[Pair, ...], Field(strict=False)] = ()
     by_name: dict[str, int] = Field(default_factory=dict)
 
 
@@ -44,6 +50,14 @@ def test_the_sound_rest_of_a_broken_document_is_read() -> None:
     assert value.title == "?"
     assert value.entries == (Entry(name="a"), Entry(name="c", size=3))
     assert value.by_name == {"z": 1}
+
+
+@pytest.mark.parametrize("broken", [{}, {"first": "x"}, {"second": "x"}, {"third": 3}])
+def test_an_entry_with_several_faults_goes_once_and_its_neighbours_stay(broken: Any) -> None:
+    whole = {"first": 1, "second": 2}
+    value, faults, _ = read({"title": "t", "pairs": [broken, whole, broken]})
+    assert value.pairs == (Pair(first=1, second=2),)
+    assert len(faults) >= 4
 
 
 @pytest.mark.parametrize(
