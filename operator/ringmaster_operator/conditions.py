@@ -31,21 +31,32 @@ class Fact:
 
 
 def merged(
-    before: Sequence[dict[str, Any]] | None,
+    before: Any,
     facts: Sequence[Fact],
     *,
     generation: int,
     now: float,
 ) -> list[dict[str, Any]]:
-    """The facts in their order, then those conditions that are none of ours."""
-    known = {condition["type"]: condition for condition in before or ()}
+    """The facts in their order, then those conditions of `before` that are none of ours."""
+    known = {condition["type"]: condition for condition in legible(before)}
     ours = [_condition(fact, known.pop(fact.type, None), generation, now) for fact in facts]
     return [*ours, *known.values()]
 
 
 def told(document: dict[str, Any]) -> Sequence[dict[str, Any]]:
     """The conditions that a stored ServerSet has."""
-    return (document.get("status") or {}).get("conditions") or ()
+    return legible((document.get("status") or {}).get("conditions"))
+
+
+def legible(stored: Any) -> list[dict[str, Any]]:
+    """Those of stored conditions that are any: objects with a type; other fields may be missing.
+
+    An earlier local API took anything; a look must not fail on what it stored.
+    """
+    entries = stored if isinstance(stored, list) else ()
+    return [
+        each for each in entries if isinstance(each, dict) and isinstance(each.get("type"), str)
+    ]
 
 
 def troubles(document: dict[str, Any]) -> list[str]:
@@ -69,15 +80,20 @@ def _condition(
     fact: Fact, old: dict[str, Any] | None, generation: int, now: float
 ) -> dict[str, Any]:
     status = {True: "True", False: "False", None: "Unknown"}[fact.status]
-    stays = old is not None and old["status"] == status
     return {
         "type": fact.type,
         "status": status,
         "reason": fact.reason,
         "message": fact.message,
-        "lastTransitionTime": old["lastTransitionTime"] if old and stays else _text(now),
+        "lastTransitionTime": _since(old or {}, status) or _text(now),
         "observedGeneration": generation,
     }
+
+
+def _since(old: dict[str, Any], status: str) -> str:
+    """Since when it has had this status; empty if it has not, or does not say."""
+    since = old.get("lastTransitionTime") if old.get("status") == status else None
+    return since if isinstance(since, str) else ""
 
 
 def _text(moment: float) -> str:

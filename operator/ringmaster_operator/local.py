@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ringmaster_operator import errors, memory, observed, statedir, store
+from ringmaster_operator import conditions, errors, memory, observed, statedir, store
 from ringmaster_operator.api import views
 from ringmaster_operator.runtimes import choice
 
@@ -129,9 +129,9 @@ def _stopped(status: Document) -> Document:
         **dict.fromkeys((name for name in counts if name in status), 0),
         "conditions": [
             {**each, "status": "False", "reason": "Stopped", "message": "stopped with its operator"}
-            if each.get("type") in {"Ready", "Available"}
+            if each["type"] in {"Ready", "Available"}
             else each
-            for each in status.get("conditions") or []
+            for each in conditions.legible(status.get("conditions"))
         ],
     }
 

@@ -184,17 +184,18 @@ def standing(document: Document, kind: str) -> str:
 
 def _condition(document: Document, kind: str) -> Document | None:
     for each in conditions.told(document):
-        if str(each.get("type")).lower() == kind.lower():
-            return dict(each)
+        if each["type"].lower() == kind.lower():
+            return each
     return None
 
 
 def _stale(document: Document, condition: Document) -> bool:
     """As kubectl judges: by the condition's generation, else the status's, if one is told."""
     generation = (document.get("metadata") or {}).get("generation") or 0
-    status = document.get("status") or {}
-    seen = condition.get("observedGeneration", status.get("observedGeneration", generation))
-    return int(seen) < int(generation)
+    tellers = (condition, document.get("status") or {})
+    told = [each.get("observedGeneration") for each in tellers]
+    seen = next((number for number in told if isinstance(number, int)), generation)
+    return bool(seen < generation)
 
 
 def _cell(value: Any) -> str:

@@ -118,7 +118,7 @@ def refused(
     """
     before = dict(server_set_document.get("status") or {})
     generation = int(server_set_document["metadata"].get("generation", 0))
-    known = {each.get("type") for each in before.get("conditions") or ()}
+    known = {each["type"] for each in conditions.told(server_set_document)}
     facts = [conditions.Fact("Ready", status=False, reason=reason, message=message)]
     facts += [
         conditions.Fact(kind, status=None, reason=reason, message="the spec was never acted on")
@@ -137,7 +137,7 @@ def refused(
 def says(server_set_document: dict[str, Any], *, reason: str, message: str) -> bool:
     """Whether the stored Ready says so already."""
     return any(
-        (each.get("type"), each.get("reason"), each.get("message")) == ("Ready", reason, message)
+        (each["type"], each.get("reason"), each.get("message")) == ("Ready", reason, message)
         for each in conditions.told(server_set_document)
     )
 

@@ -2,9 +2,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from ringmaster_operator import conditions
 
 YES = conditions.Fact("Ready", status=True, reason="AllServe", message="3 serve")
+# What an earlier local API took as conditions, and more.
+STRANGE = (
+    *({}, "Ready", 5, {"type": "Ready"}),
+    *([entry] for entry in (None, 5, "Ready", [], {}, {"status": "True"}, {"type": None})),
+    *([{"type": kind, "status": "True"}] for kind in (5, [], {}, True)),
+)
 NO = conditions.Fact("Ready", status=False, reason="Starting", message="2 of 3")
 
 
@@ -50,6 +57,24 @@ def test_the_transition_time_moves_only_with_the_status() -> None:
 def test_conditions_of_others_stay_behind_ours() -> None:
     foreign = {"type": "Cost", "status": "False", "anything": "else"}
     assert merged([foreign], YES, now=0)[1:] == [foreign]
+
+
+@pytest.mark.parametrize("status", [None, "True", "False", "maybe", 5])
+@pytest.mark.parametrize("since", [None, "", 5, []])
+def test_a_condition_of_ours_that_others_wrote_in_part_is_written_whole(
+    status: Any, since: Any
+) -> None:
+    theirs = {"type": "Ready", "status": status, "lastTransitionTime": since}
+    told = {field: value for field, value in theirs.items() if value is not None}
+    assert merged([told], YES, now=0) == merged(None, YES, now=0)
+
+
+@pytest.mark.parametrize("stored", STRANGE)
+def test_what_is_no_condition_is_left_out_wherever_conditions_are_read(stored: Any) -> None:
+    assert merged(stored, YES, now=0) == merged(None, YES, now=0)
+    document = {"status": {"conditions": stored}}
+    assert conditions.told(document) == []
+    assert conditions.troubles(document) == []
 
 
 def test_merging_twice_changes_nothing() -> None:

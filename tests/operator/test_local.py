@@ -135,10 +135,10 @@ def test_the_status_says_that_nothing_runs(state) -> None:
         server_set(world)
         ready = {"type": "Ready", "status": "True", "reason": "AllReplicasServe"}
         other = {"type": "BalancerSynced", "status": "True"}
+        strange = [5, {"type": []}]  # what an earlier local API took
         counts = {"replicas": 3, "readyReplicas": 3, "inRing": 3, "observedGeneration": 1}
-        world.records.update_status(
-            "default", "web", lambda now: now | {"status": counts | {"conditions": [ready, other]}}
-        )
+        told = counts | {"conditions": [ready, other, *strange]}
+        world.records.update_status("default", "web", lambda now: now | {"status": told})
         local.stop_replicas(world)
         status = world.records.get("default", "web")["status"]
     assert [status[name] for name in counts] == [0, 0, 0, 1]

@@ -118,6 +118,24 @@ def test_a_condition_of_an_earlier_generation_is_unknown(told, status, seen) -> 
     assert printers.condition(document(conditions=[ready], **known), "Ready") == seen
 
 
+@pytest.mark.parametrize("strange", [5, "Ready", [], {}, {"type": []}, {"status": "False"}])
+def test_what_is_no_condition_is_not_shown(strange: Any) -> None:
+    found = document(conditions=[strange])
+    assert printers.condition(found, "Ready") == "Unknown"
+    assert printers.standing(found, "Ready") == "Ready is not there"
+    assert printers.progress(found) == "web: 0 of 3 ready, 0 in the ring"
+    text = printers.describe(found, replicas=[], events=[])
+    assert "Conditions:           <none>" in text
+
+
+@pytest.mark.parametrize("strange", ["x", [], None, 1.5])
+def test_a_generation_that_is_no_number_counts_as_not_told(strange: Any) -> None:
+    ready = {"type": "Ready", "status": "True", "observedGeneration": strange}
+    for told, seen in ((1, "Unknown"), (2, "True"), (strange, "True")):
+        found = document(conditions=[ready], observedGeneration=told)
+        assert printers.condition(found, "Ready") == seen
+
+
 def test_a_condition_is_told_with_its_reason() -> None:
     ready = {"type": "Ready", "status": "False", "reason": "MoveHeld", "message": "too much"}
     assert printers.standing(document(conditions=[ready]), "ready") == (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import simulation
-from ringmaster_operator import errors, naming, reconcile
+from ringmaster_operator import conditions, errors, naming, reconcile
 from simulation import World
 
 V1, V2 = (naming.template_hash(simulation.template(image)) for image in ("v1", "v2"))
@@ -387,6 +387,28 @@ def test_a_template_that_the_runtime_cannot_honour_is_refused_and_the_ring_stays
     world.records.delete(*simulation.KEY)
     world.run(3.0)
     assert world.gone
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [{"type": "Ready"}, {"type": "Ready", "status": "True"}, {"status": "True"}, {"type": []}, 5],
+)
+@pytest.mark.parametrize("refused", [False, True])
+def test_whatever_somebody_wrote_among_the_conditions_is_mended_by_the_next_look(
+    world: World, strange: object, refused: bool
+) -> None:
+    if refused:
+        world.records.edit(*simulation.KEY, replicas=-1)
+        world.records.memories.clear()  # nor is an earlier spec known
+    world.operator.reconcile(*simulation.KEY)
+    before = world.status
+    world.records.documents[simulation.KEY]["status"] = {**before, "conditions": [strange]}
+    world.operator.reconcile(*simulation.KEY)
+    assert [each["type"] for each in world.status["conditions"]] == list(conditions.OURS)
+    assert world.condition("Ready")[0] == ("False" if refused else "True")
+    written = len(world.effects.log)
+    world.operator.reconcile(*simulation.KEY)
+    assert len(world.effects.log) == written
 
 
 @pytest.mark.parametrize("restarted", [False, True])

@@ -134,16 +134,9 @@ def restated(proposed: Document, *, name: str) -> Document:
     """A document whose status is to be stored; `name` is the object's.
 
     Raises:
-        Problem: 422, the status is no object, or a condition has no type.
+        Problem: 422, the status is not what the definition says.
     """
-    status = proposed.get("status")
-    status = {} if status is None else status
-    conditions = status.get("conditions", []) if isinstance(status, dict) else None
-    if not isinstance(conditions, list):
-        fault = errors.Fault("status", "must be an object, its conditions a list")
-        raise problems.invalid(name, (fault,))
-    for index, condition in enumerate(conditions):
-        if not isinstance(condition, dict) or not isinstance(condition.get("type"), str):
-            fault = errors.Fault(f"status.conditions[{index}].type", "required")
-            raise problems.invalid(name, (fault,))
-    return proposed
+    try:
+        return {**proposed, "status": spec.parse_status(proposed.get("status"))}
+    except errors.SpecInvalidError as error:
+        raise problems.invalid(name, error.faults) from error

@@ -13,7 +13,7 @@ from ringmaster_operator import errors, naming
 from ringmaster_operator.spec import rules, shape
 from ringmaster_operator.spec.honour import unsupported
 from ringmaster_operator.spec.pod import Probe
-from ringmaster_operator.spec.resource import Balancer, Metadata, ServerSet, Spec
+from ringmaster_operator.spec.resource import Balancer, Metadata, ServerSet, Spec, Status
 from ringmaster_operator.spec.rules import faults_of_change, warnings
 from ringmaster_operator.spec.sections import Proxy, Ring
 from ringmaster_operator.spec.template import Container, container, health
@@ -32,6 +32,7 @@ __all__ = [
     "faults_of_change",
     "health",
     "parse",
+    "parse_status",
     "unsupported",
     "warnings",
 ]
@@ -65,6 +66,20 @@ def parse(document: Any) -> ServerSet:
     if found:
         raise errors.SpecInvalidError(found)
     return value
+
+
+def parse_status(document: Any) -> dict[str, Any]:
+    """A status that was sent, as a cluster would store it: without nulls and unknown fields.
+
+    Raises:
+        SpecInvalidError: with every fault for which a cluster would refuse it.
+    """
+    plain, strange = shape.plain(document)
+    given = {} if plain is None else plain
+    value, faults, broken = shape.read(Status, given, placeholders={}, prefix="status")
+    if found := (*strange, *faults, *rules.faults_of_status(value, broken=broken)):
+        raise errors.SpecInvalidError(found)
+    return value.model_dump(mode="json", exclude_unset=True)
 
 
 def document(server_set: ServerSet) -> dict[str, Any]:

@@ -162,7 +162,8 @@ class Spec(shape.Value):
         return min(allowed, self.replicas)
 
 
-class Condition(shape.Value):
+# A status has other writers: of theirs what is unknown is left out, as the API server prunes it.
+class Condition(shape.Value, extra="ignore"):
     """One aspect of the state, as Kubernetes' API conventions have it."""
 
     type: str
@@ -179,8 +180,8 @@ class Condition(shape.Value):
     """The generation of the spec that this was concluded from."""
 
 
-class Status(shape.Value):
-    """What exists. Only the schema: the operator writes it as a plain document."""
+class Status(shape.Value, extra="ignore"):
+    """What exists. What others write is read by it; the operator writes a plain document."""
 
     observed_generation: int | None = None
     """The generation of the spec that the operator acted on last."""

@@ -7,7 +7,7 @@ hides another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ringmaster_operator import errors, naming
 from ringmaster_operator.spec import pod, resource, ring_rules, shape, syntax
@@ -47,6 +47,13 @@ def faults_of_change(old: resource.ServerSet, new: resource.ServerSet) -> tuple[
     if old.spec.selector == new.spec.selector:
         return ()
     return (errors.Fault(path="spec.selector", message="is immutable"),)
+
+
+def faults_of_status(value: resource.Status, *, broken: shape.Broken) -> tuple[errors.Fault, ...]:
+    """A list by type (`x-kubernetes-list-map-keys`) has each once."""
+    if broken.touches(("conditions",)):
+        return ()
+    return tuple(_repeated(value.conditions))
 
 
 def warnings(value: resource.ServerSet) -> tuple[str, ...]:
@@ -206,6 +213,15 @@ def _balancer(value: resource.ServerSet) -> Faults:
             )
         if url.rstrip("/") in (other.rstrip("/") for other in balancer.urls[:index]):
             yield _fault(f"spec.balancer.urls[{index}]", "must be unique")
+
+
+def _repeated(conditions: Sequence[resource.Condition]) -> Faults:
+    seen: set[str] = set()
+    for index, each in enumerate(conditions):
+        if each.type in seen:
+            said = f"must be unique: {shape.brief(each.type)} is there already"
+            yield _fault(f"status.conditions[{index}]", said)
+        seen.add(each.type)
 
 
 def _fault(path: str, message: str) -> errors.Fault:

@@ -70,9 +70,13 @@ def merged_status(current: Document, ours: Document) -> Document:
     before = conditions.told(current)
     if "conditions" not in ours and not before:
         return ours
-    written = [c for c in ours.get("conditions") or () if c["type"] in conditions.OURS]
+    written = [
+        each
+        for each in conditions.legible(ours.get("conditions"))
+        if each["type"] in conditions.OURS
+    ]
     types = {condition["type"] for condition in written}
-    others = [condition for condition in before if condition.get("type") not in types]
+    others = [condition for condition in before if condition["type"] not in types]
     return {**ours, "conditions": [*written, *others]}
 
 

@@ -262,6 +262,39 @@ def test_others_may_write_their_conditions(server: local_api.Server) -> None:
         assert status(server.patch({"status": bad}, status_path))[0] == 422
 
 
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ({"conditions": [{"type": "Ready"}]}, "status.conditions[0].status"),
+        ({"conditions": [{"status": "True"}]}, "status.conditions[0].type"),
+        ({"conditions": [{"type": "Ready", "status": "maybe"}]}, "status.conditions[0].status"),
+        ({"conditions": [{"type": "A", "status": "True"}, 5]}, "status.conditions[1]"),
+        ({"conditions": [{"type": "A", "status": "True"}] * 2}, "status.conditions[1]"),
+        ({"replicas": "3"}, "status.replicas"),
+        ({"selector": 5}, "status.selector"),
+    ],
+)
+def test_a_status_that_a_cluster_would_refuse_is_refused(
+    server: local_api.Server, bad: Any, field: str
+) -> None:
+    made = server.post(server_set()).json()
+    for answer in (
+        server.patch({"status": bad}, f"{SETS}/web/status"),
+        server.call("PUT", f"{SETS}/web/status", json={**made, "status": bad}),
+    ):
+        assert status(answer)[:2] == (422, "Invalid")
+        assert [each["field"] for each in answer.json()["details"]["causes"]] == [field]
+    assert server.get(f"{SETS}/web") == made
+
+
+def test_of_a_status_nothing_is_kept_that_a_cluster_would_prune(server: local_api.Server) -> None:
+    server.post(server_set())
+    told = {"type": "Theirs", "status": "True", "reason": None, "colour": "blue"}
+    sent = {"status": {"conditions": [told], "colour": "blue"}}
+    now = server.call("PUT", f"{SETS}/web/status", json={**server_set(), **sent}).json()
+    assert now["status"] == {"conditions": [{"type": "Theirs", "status": "True"}]}
+
+
 def test_a_deleted_set_is_marked_and_gone_once_it_is_forgotten(server: local_api.Server) -> None:
     made = server.post(server_set()).json()
     marked = server.call("DELETE", f"{SETS}/web", params={"propagationPolicy": "Background"})

@@ -180,6 +180,62 @@ def test_arbitrary_json_raises_nothing_but_faults(document: Any) -> None:
         spec.parse(document)
 
 
+def condition(kind: Any = "Theirs", status: Any = "True", **fields: Any) -> dict[str, Any]:
+    return {"type": kind, "status": status, **fields}
+
+
+def test_a_status_is_read_as_a_cluster_would_store_it() -> None:
+    told = {"replicas": 3, "conditions": [condition(reason="Why", observedGeneration=2)]}
+    assert spec.parse_status(told) == told
+    assert spec.parse_status(None) == spec.parse_status({}) == {}
+    unknown = {"replicas": 3, "selector": None, "colour": "blue"}
+    assert spec.parse_status(unknown) == {"replicas": 3}
+    strange = {"conditions": [condition(message=None, colour="blue")]}
+    assert spec.parse_status(strange) == {"conditions": [condition()]}
+
+
+def test_a_status_that_a_cluster_refuses_is_refused_with_every_fault() -> None:
+    with pytest.raises(errors.SpecInvalidError) as refused:
+        spec.parse_status(
+            {
+                "replicas": "3",
+                "conditions": [
+                    {"type": "Ready"},
+                    condition(5, "maybe"),
+                    "Ready",
+                    condition("A", lastTransitionTime=7),
+                    condition("B", observedGeneration="1"),
+                ],
+            }
+        )
+    assert [fault.path for fault in refused.value.faults] == [
+        "status.replicas",
+        "status.conditions[0].status",
+        "status.conditions[1].type",
+        "status.conditions[1].status",
+        "status.conditions[2]",
+        "status.conditions[3].lastTransitionTime",
+        "status.conditions[4].observedGeneration",
+    ]
+    for strange in (5, [], "x", {"conditions": {}}, {"conditions": "x"}):
+        with pytest.raises(errors.SpecInvalidError, match=r"^status(\.conditions)?: must be"):
+            spec.parse_status(strange)
+    with pytest.raises(errors.SpecInvalidError, match=r"conditions\[1\]: must be unique"):
+        spec.parse_status({"conditions": [condition("A"), condition("A", "False")]})
+
+
+@hypothesis.given(
+    st.dictionaries(
+        st.sampled_from(["replicas", "selector", "conditions", "x"]),
+        JSON | st.lists(st.fixed_dictionaries({"type": JSON}, optional={"status": JSON})),
+    )
+)
+def test_an_arbitrary_status_raises_nothing_but_faults(status: Any) -> None:
+    with contextlib.suppress(errors.SpecInvalidError):
+        parsed = spec.parse_status(status)
+        assert spec.parse_status(parsed) == parsed
+
+
 @hypothesis.given(st.lists(st.tuples(st.sampled_from(PLACES), JSON), min_size=1, max_size=4))
 def test_a_spec_that_is_broken_anywhere_raises_nothing_but_faults(
     changes: list[tuple[str, Any]],

@@ -78,3 +78,11 @@ def test_conditions_of_others_are_those_that_are_stored_by_now() -> None:
     merged = stored.merged_status({"status": {"conditions": now}}, ours)
     assert merged["conditions"] == [condition("Ready", "True"), *now[1:]]
     assert stored.merged_status({}, {"replicas": 1}) == {"replicas": 1}
+
+
+def test_what_is_no_condition_goes_with_the_next_status() -> None:
+    strange = [5, {"status": "True"}, {"type": []}]
+    theirs = {"type": "A", "status": "True"}
+    now = {"status": {"conditions": [*strange, theirs]}}
+    assert stored.merged_status(now, {"replicas": 1})["conditions"] == [theirs]
+    assert stored.merged_status({}, {"conditions": [*strange, theirs]})["conditions"] == []
