@@ -71,7 +71,7 @@ class World:
 
     def views(self, namespace: str, name: str) -> Sequence[views.ReplicaView]:
         """The replicas of a ServerSet and where they stand in the ring, in order of creation."""
-        document = self.records.get(namespace, name)
+        document = self.records.sets.get(namespace, name)
         if document is None:
             return []
         states = {each.uid: each.state for each in memos.decode(memos.text(document)).members}
@@ -138,7 +138,7 @@ def run(settings: Settings, ending: threading.Event) -> None:
             return views.acknowledged(world.views(namespace, name), held)
 
         app = cluster_app.make_app(
-            world.records,
+            world.records.sets,
             replicas,
             token=token,
             alive=health.alive,

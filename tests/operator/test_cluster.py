@@ -89,6 +89,21 @@ def test_the_lab_sees_the_replicas_with_their_state_in_the_ring(world, api):
     assert world.views("shop", "none") == []
 
 
+def test_whoever_asks_for_replicas_changes_nothing_that_a_look_rests_on(world, api, monkeypatch):
+    made = put(api)
+    owner = observed.Owner("shop", "web", made["metadata"]["uid"])
+    world.records.get("shop", "web")
+    world.records.save_memory(owner, Memory(epoch=1))
+    early = api.get(paths.sets("shop", "web"))
+    world.records.save_memory(owner, Memory(epoch=1, generation=2))
+    with monkeypatch.context() as patched:
+        patched.setattr(world.runtime, "look", lambda _: ())
+        patched.setattr(api, "get", lambda _: early)  # an answer that comes late
+        assert world.views("shop", "web") == []
+    world.records.save_memory(owner, Memory(epoch=1, generation=3))
+    assert world.records.load_memory(owner).generation == 3
+
+
 def test_a_token_is_needed_and_must_be_there(tmp_path):
     def settings(token_file):
         return cluster.Settings(

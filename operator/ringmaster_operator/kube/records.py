@@ -2,7 +2,8 @@
 
 Law: read from etcd, never from a cache. Every write names the version that it was made from; on a
 conflict the document is read again and the change made anew, the memory's only if the memory is
-still the one that this operator read: so of two operators one is told.
+still the one that this operator read: so of two operators one is told. What a reconcile rests on
+it alone sets; other threads, whose answers may come late, have `Sets`.
 """
 
 from __future__ import annotations
@@ -26,16 +27,61 @@ class _StaleError(errors.ConflictError):
     """The document has changed since it was read."""
 
 
+class Sets:
+    """`lab.Sets`: ServerSets by namespace and name, for any thread; keeps nothing of them."""
+
+    def __init__(self, api: client.Api) -> None:
+        self._api = api
+        self._subscribers: list[Callable[[Any], None]] = []
+
+    def get(self, namespace: str, name: str) -> Document | None:
+        """The ServerSet as etcd holds it now."""
+        try:
+            return self._api.get(paths.sets(namespace, name))
+        except errors.NotFoundError:
+            return None
+
+    def update(self, namespace: str, name: str, change: Callable[[Document], Document]) -> Document:
+        """Read, change, write; again from the start if somebody else wrote meanwhile.
+
+        Raises:
+            NotFoundError: there is no such ServerSet.
+        """
+        for _ in range(_TRIES):
+            now = self._api.get(paths.sets(namespace, name))
+            proposed = change(copy.deepcopy(now))
+            with contextlib.suppress(_StaleError):
+                fresh = _put(self._api, now, proposed)
+                self.woken()
+                return fresh
+        raise errors.RetryLater(f"{namespace}/{name} is being changed all the time")
+
+    def subscribe(self, callback: Callable[[Any], None]) -> Callable[[], None]:
+        """Have `callback` called after our own writes; returns what ends that."""
+        self._subscribers.append(callback)
+
+        def unsubscribe() -> None:
+            with contextlib.suppress(ValueError):
+                self._subscribers.remove(callback)
+
+        return unsubscribe
+
+    def woken(self) -> None:
+        """Call every subscriber: something was written."""
+        for callback in tuple(self._subscribers):
+            callback(None)
+
+
 class Records:
-    """ServerSets by namespace and name. `post` records an event."""
+    """What a reconcile reads and writes, one thread a ServerSet at a time. `post`: an event."""
 
     def __init__(self, api: client.Api, *, post: Callable[..., None]) -> None:
+        self.sets = Sets(api)
         self._api = api
         self._post = post
         self._revisions = revisions.Revisions(api)
         self._latest: dict[tuple[str, str], Document] = {}
         self._texts: dict[str, str] = {}  # by uid, the memory that this operator knows
-        self._subscribers: list[Callable[[Any], None]] = []
 
     def list(self, namespaces: Sequence[str] = ()) -> list[Document]:
         """Every ServerSet of these namespaces; of all if none is named."""
@@ -43,13 +89,12 @@ class Records:
         return [document for path in places for document in self._api.get(path)["items"]]
 
     def get(self, namespace: str, name: str) -> Document | None:
-        """The ServerSet as etcd holds it now."""
-        try:
-            document = self._api.get(paths.sets(namespace, name))
-        except errors.NotFoundError:
+        """The ServerSet as etcd holds it now; what follows rests on it."""
+        document = self.sets.get(namespace, name)
+        if document is None:
             self._forget(namespace, name)
-            return None
-        self._latest[namespace, name] = document
+        else:
+            self._latest[namespace, name] = document
         return document
 
     def load_memory(self, owner: observed.Owner) -> memory.Memory:
@@ -86,7 +131,7 @@ class Records:
             self._annotate(owner, text, known=known)
         self._texts[owner.uid] = text
         self._revisions.drop(owner, value.revisions)
-        self._woken()
+        self.sets.woken()
 
     def write_status(self, owner: observed.Owner, status: Document) -> None:
         """Put our part of the status; conditions of others stay, nothing changed is not written."""
@@ -95,7 +140,7 @@ class Records:
             return stored.restated(now, stored.merged_status(now, status))
 
         self._change(owner, restated, sub="status")
-        self._woken()
+        self.sets.woken()
 
     def consume(
         self, owner: observed.Owner, *, names: Sequence[str] = (), victims: Sequence[str] = ()
@@ -109,37 +154,6 @@ class Records:
     def event(self, owner: observed.Owner, *, kind: str, reason: str, message: str) -> None:
         """Record an event."""
         self._post(owner, kind=kind, reason=reason, message=message)
-
-    # lab.Sets.
-
-    def update(self, namespace: str, name: str, change: Callable[[Document], Document]) -> Document:
-        """Read, change, write; again from the start if somebody else wrote meanwhile.
-
-        Raises:
-            NotFoundError: there is no such ServerSet.
-        """
-        for _ in range(_TRIES):
-            now = self._api.get(paths.sets(namespace, name))
-            proposed = change(copy.deepcopy(now))
-            with contextlib.suppress(_StaleError):
-                fresh = self._put(now, proposed)
-                self._woken()
-                return fresh
-        raise errors.RetryLater(f"{namespace}/{name} is being changed all the time")
-
-    def subscribe(self, callback: Callable[[Any], None]) -> Callable[[], None]:
-        """Have `callback` called after our own writes; returns what ends that."""
-        self._subscribers.append(callback)
-
-        def unsubscribe() -> None:
-            with contextlib.suppress(ValueError):
-                self._subscribers.remove(callback)
-
-        return unsubscribe
-
-    def _woken(self) -> None:
-        for callback in tuple(self._subscribers):
-            callback(None)
 
     def _current(self, owner: observed.Owner, *, fresh: bool = False) -> Document:
         """The document of this very ServerSet, as it was read last, or (fresh) as it is now."""
@@ -168,29 +182,32 @@ class Records:
         now = self._current(owner)
         for _ in range(_TRIES):
             try:
-                self._latest[owner.namespace, owner.name] = self._put(now, change(now), sub=sub)
+                self._latest[owner.namespace, owner.name] = _put(
+                    self._api, now, change(now), sub=sub
+                )
             except _StaleError:
                 now = self._current(owner, fresh=True)
             else:
                 return
         raise errors.RetryLater(f"{owner.namespace}/{owner.name} is being changed all the time")
 
-    def _put(self, now: Document, proposed: Document, *, sub: str = "") -> Document:
-        """Make `now` what is proposed, if it is still what it was. No difference, no write."""
-        patch = merges.difference(now, proposed)
-        if not patch:
-            return now
-        given = now["metadata"]
-        fixed = {"uid": given["uid"], "resourceVersion": given["resourceVersion"]}
-        patch["metadata"] = {**patch.get("metadata", {}), **fixed}
-        path = paths.sets(given["namespace"], given["name"], sub=sub)
-        try:
-            return self._api.patch(path, patch)
-        except errors.ConflictError as error:
-            raise _StaleError(str(error)) from error
-
     def _forget(self, namespace: str, name: str) -> None:
         gone = self._latest.pop((namespace, name), None)
         if gone is not None:
             self._texts.pop(gone["metadata"]["uid"], None)
             self._revisions.forget(gone["metadata"]["uid"])
+
+
+def _put(api: client.Api, now: Document, proposed: Document, *, sub: str = "") -> Document:
+    """Make `now` what is proposed, if it is still what it was. No difference, no write."""
+    patch = merges.difference(now, proposed)
+    if not patch:
+        return now
+    given = now["metadata"]
+    fixed = {"uid": given["uid"], "resourceVersion": given["resourceVersion"]}
+    patch["metadata"] = {**patch.get("metadata", {}), **fixed}
+    path = paths.sets(given["namespace"], given["name"], sub=sub)
+    try:
+        return api.patch(path, patch)
+    except errors.ConflictError as error:
+        raise _StaleError(str(error)) from error

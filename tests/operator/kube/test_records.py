@@ -170,6 +170,48 @@ def test_a_replacement_between_load_and_save_is_no_other_operator(world):
     assert world.stored["spec"]["replicas"] == 7
 
 
+def late(world, monkeypatch):
+    """The lab reads a set, and the answer of before is there only when this is called."""
+    answer = copy.deepcopy(world.stored)
+
+    def arrive():
+        with monkeypatch.context() as patched:
+            patched.setattr(world.api, "get", lambda _path: answer)
+            assert world.records.sets.get("shop", "web") == answer
+
+    return arrive
+
+
+def test_an_answer_to_the_lab_that_comes_late_is_no_other_operator(world, monkeypatch):
+    world.records.save_memory(world.owner, remembered(world, generation=1))
+    arrive = late(world, monkeypatch)
+    world.records.save_memory(world.owner, remembered(world, generation=2))
+    arrive()
+    world.records.save_memory(world.owner, remembered(world, generation=3))
+    assert memos.decode(memos.text(world.stored)).generation == 3
+
+
+def test_a_look_rests_on_what_it_has_read_itself(world, monkeypatch):
+    world.records.save_memory(world.owner, remembered(world, generation=1))
+    arrive = late(world, monkeypatch)
+    world.records.save_memory(world.owner, remembered(world, generation=2))
+    world.records.get("shop", "web")
+    arrive()
+    assert world.records.load_memory(world.owner).generation == 2
+
+
+def test_the_lab_that_finds_no_set_takes_no_memory_from_a_look(world):
+    value = remembered(world, revisions=(V1,))
+    world.records.save_memory(world.owner, value)
+    gone = world.api.objects.pop(PATH)
+    assert world.records.sets.get("shop", "web") is None
+    world.api.objects[PATH] = gone
+    world.records.get("shop", "web")
+    replaced(world)
+    world.records.get("shop", "web")
+    assert world.records.load_memory(world.owner) == value
+
+
 def test_a_save_that_was_done_though_it_failed_can_be_repeated(world):
     value = remembered(world)
     world.api.late_faults = [errors.AmbiguousError("timed out")]
@@ -237,8 +279,8 @@ def test_two_lab_requests_at_once_both_take_effect(world):
         document["spec"]["replicas"] += 1
         return document
 
-    world.api.meanwhile = [lambda: world.fresh().update("shop", "web", more)]
-    assert world.records.update("shop", "web", more)["spec"]["replicas"] == 5
+    world.api.meanwhile = [lambda: world.fresh().sets.update("shop", "web", more)]
+    assert world.records.sets.update("shop", "web", more)["spec"]["replicas"] == 5
 
 
 def test_a_change_that_is_refused_is_not_written(world):
@@ -246,10 +288,10 @@ def test_a_change_that_is_refused_is_not_written(world):
         raise errors.UsageError("no")
 
     with pytest.raises(errors.UsageError):
-        world.records.update("shop", "web", refuse)
+        world.records.sets.update("shop", "web", refuse)
     assert world.api.log == []
     with pytest.raises(errors.NotFoundError):
-        world.records.update("shop", "other", lambda document: document)
+        world.records.sets.update("shop", "other", lambda document: document)
 
 
 def test_a_document_that_changes_all_the_time_is_given_up_for_now(world):
@@ -263,12 +305,12 @@ def test_a_document_that_changes_all_the_time_is_given_up_for_now(world):
 
 def test_subscribers_are_woken_by_writes(world):
     woken = []
-    unsubscribe = world.records.subscribe(woken.append)
+    unsubscribe = world.records.sets.subscribe(woken.append)
     world.records.save_memory(world.owner, remembered(world))
     world.records.write_status(world.owner, {"replicas": 2})
     assert len(woken) == 2
     unsubscribe()
-    world.records.update("shop", "web", lambda document: document)
+    world.records.sets.update("shop", "web", lambda document: document)
     assert len(woken) == 2
 
 
