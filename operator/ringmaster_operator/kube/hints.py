@@ -14,7 +14,6 @@ from typing import Any
 from ringmaster_operator import naming, observed
 
 Document = Mapping[str, Any]
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +29,19 @@ class Hints:
     """Fed with watch events of ServerSets and pods; tells whom to look at. Used by one thread."""
 
     def __init__(self) -> None:
-        self._sets: dict[Key, _Seen] = {}
+        # By uid: of two ServerSets of one name kopf may tell the end of the first after the
+        # beginning of the second, for it queues by uid.
+        self._sets: dict[str, _Seen] = {}
 
     def of_set(self, document: Document, *, gone: bool) -> observed.Owner | None:
         """The ServerSet itself, unless all that changed is what we write ourselves."""
         metadata = document["metadata"]
         owner = observed.Owner(metadata["namespace"], metadata["name"], metadata["uid"])
-        key = (owner.namespace, owner.name)
         if gone:
-            self._sets.pop(key, None)
+            self._sets.pop(owner.uid, None)
             return owner
         seen = _Seen(owner, _selectors(document), _essence(document))
-        before, self._sets[key] = self._sets.get(key), seen
+        before, self._sets[owner.uid] = self._sets.get(owner.uid), seen
         return None if before == seen else owner
 
     def of_pod(self, pod: Document) -> set[observed.Owner]:
@@ -55,8 +55,9 @@ class Hints:
         }
         return owners | {
             seen.owner
-            for (place, _), seen in self._sets.items()
-            if place == namespace and any(_match(each, labels) for each in seen.selectors)
+            for seen in self._sets.values()
+            if seen.owner.namespace == namespace
+            and any(_match(each, labels) for each in seen.selectors)
         }
 
 

@@ -99,3 +99,12 @@ def test_a_pod_that_a_selector_matches_concerns_the_set(known, app):
 def test_a_set_that_is_gone_wants_no_pods(known):
     known.of_set(server_set(), gone=True)
     assert known.of_pod(pod(labels={"app": "web"})) == set()
+
+
+@pytest.mark.parametrize("late", [{}, {"deletionTimestamp": "2026-01-01T00:00:00Z"}])
+def test_a_set_made_anew_still_wants_its_pods_when_the_end_of_the_old_one_is_told_late(late):
+    made = hints.Hints()
+    made.of_set(server_set(uid="u2"), gone=False)
+    made.of_set(server_set(**late), gone=False)
+    made.of_set(server_set(**late), gone=True)
+    assert made.of_pod(pod(labels={"app": "web"})) == {observed.Owner("shop", "web", "u2")}
