@@ -51,6 +51,10 @@ class Epochs:
                 self._write(before, epoch)
             except (errors.ConflictError, errors.AlreadyExistsError):
                 continue
+            except errors.NotFoundError:
+                if before is None:  # there is no such namespace
+                    raise
+                continue  # deleted since it was read
             except errors.RefusedError as error:
                 raise errors.RetryLater(f"the epoch cannot be raised: {error}") from error
             return epoch

@@ -72,3 +72,17 @@ def test_one_that_must_not_be_written_is_tried_again_later(api, clock):
     api.faults = [errors.RefusedError("Forbidden", "no")]
     with pytest.raises(errors.RetryLater, match="epoch"):
         epochs(api, clock).raise_above(0)
+
+
+def test_one_that_somebody_deletes_meanwhile_is_made_anew(api, clock):
+    made = epochs(api, clock)
+    first = made.raise_above(0)
+    api.meanwhile = [lambda: api.objects.pop(PATH)]
+    assert made.raise_above(first) > first
+    assert made.current() > first
+
+
+def test_a_namespace_that_is_not_there_is_said(api, clock):
+    api.faults = [errors.NotFoundError('namespaces "shop" not found')]
+    with pytest.raises(errors.NotFoundError, match="shop"):
+        epochs(api, clock).raise_above(0)
