@@ -138,14 +138,17 @@ class Api:
         refusable: bool = False,
     ) -> Document:
         headers = {"Accept": _JSON} | ({"Content-Type": content_type} if body is not None else {})
-        # Without the body: `param_serialize` makes nulls of empty strings.
-        _, url, headers, _, _ = self._client.param_serialize(
-            method=method,
-            resource_path=path,
-            query_params=list((query or {}).items()),
-            header_params=headers,
-            auth_settings=["BearerToken"],
-        )
+        try:
+            # Without the body: `param_serialize` makes nulls of empty strings.
+            _, url, headers, _, _ = self._client.param_serialize(
+                method=method,
+                resource_path=path,
+                query_params=list((query or {}).items()),
+                header_params=headers,
+                auth_settings=["BearerToken"],
+            )
+        except (OSError, config.ConfigException) as error:  # the token, which is read every minute
+            raise errors.RetryLater(f"{method} {path}: no token: {error}") from error
         patience = (self._settings.connect_seconds, self._settings.read_seconds)
         try:
             response = self._client.call_api(method, url, headers, body, _request_timeout=patience)

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from kubernetes import client as library
+from kubernetes import config
 from ringmaster_operator import errors
 from ringmaster_operator.kube import client
 
@@ -57,11 +58,12 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def opened(port):
+def opened(port, *, refresh=None):
     configuration = library.Configuration()
     configuration.host = f"http://127.0.0.1:{port}"
     configuration.retries = False
     configuration.api_key["BearerToken"] = "Bearer secret"
+    configuration.refresh_api_key_hook = refresh
     return client.Api(configuration, client.Settings(connect_seconds=1, read_seconds=0.5))
 
 
@@ -204,6 +206,24 @@ def test_without_a_connection_nothing_was_done():
     with contextlib.closing(opened(port)) as api, pytest.raises(errors.RetryLater) as caught:
         api.create("/pods", {})
     assert not isinstance(caught.value, errors.AmbiguousError)
+
+
+@pytest.mark.parametrize(
+    "trouble", [OSError(24, "Too many open files"), config.ConfigException("Token file is empty")]
+)
+def test_a_token_that_cannot_be_read_now_is_read_again_later(server, trouble):
+    troubles = [trouble]
+
+    def refresh(_configuration):
+        if troubles:
+            raise troubles.pop()
+
+    with contextlib.closing(opened(server.server_port, refresh=refresh)) as api:
+        with pytest.raises(errors.RetryLater, match="no token") as caught:
+            api.create("/pods", {})
+        assert not isinstance(caught.value, errors.AmbiguousError)
+        assert server.asked == []
+        api.create("/pods", {})
 
 
 def test_a_kubeconfig_says_where_who_and_which_namespace(tmp_path):
