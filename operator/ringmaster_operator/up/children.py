@@ -1,8 +1,8 @@
 """Processes that `up` keeps alive, and finds again after it was killed.
 
-Law: a process is known by pid *and* start time, written to the state folder before anything
-depends on it. Each is the leader of its own session, so that the terminal's Ctrl-C does not reach
-it; its output goes to a file, so that it outlives `up`.
+Law: a process is known by pid *and* mark, which no change of the clock touches, written to the
+state folder before anything depends on it. Each is the leader of its own session, so that the
+terminal's Ctrl-C does not reach it; its output goes to a file, so that it outlives `up`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 import psutil
 
 from ringmaster_operator import errors, statedir
-from ringmaster_operator.runtimes import process_logs
+from ringmaster_operator.runtimes import process_logs, process_os
 
-_SAME_START = 1.5  # seconds; the kernel's boot time, by which starts are told, wavers by one
+_SAME_START = 1.5  # seconds; the boot time, by which psutil tells starts, wavers by one
 _LOG_BYTES = 10 * 1024 * 1024  # of a longer log the end is put aside, and it begins anew
 _POLL = 0.02
 _SAID = (1, 2)  # exit codes of a program that has said why it cannot start
@@ -192,11 +192,10 @@ class Child:
 
 
 def find(record: Mapping[str, Any]) -> psutil.Process | None:
-    """The process of a record if it still runs: same pid, same start time, no zombie."""
+    """The process of a record if it still runs: same pid, same mark, no zombie."""
     try:
         process = psutil.Process(int(record["pid"]))
-        started = float(record["started"])
-        same = abs(process.create_time() - started) < _SAME_START
+        same = _is_of(record, process)
     except (psutil.Error, KeyError, TypeError, ValueError):
         return None
     return process if same and runs(process) else None
@@ -221,18 +220,17 @@ def write_record(state: statedir.StateDir, order: Order, process: psutil.Process
     Raises:
         UsageError: the record cannot be written.
     """
-    with contextlib.suppress(psutil.NoSuchProcess):
-        record = {
-            "pid": process.pid,
-            "started": process.create_time(),
-            "argv": list(order.argv),
-            "ports": list(order.ports),
-        }
-        path = state.run_file(order.name)
-        try:
-            statedir.write_atomically(path, json.dumps(record, indent=1))
-        except OSError as error:
-            raise errors.UsageError(f"cannot write {path}: {error.strerror}") from error
+    record = {
+        "pid": process.pid,
+        "mark": process_os.mark(process.pid) or "dead",
+        "argv": list(order.argv),
+        "ports": list(order.ports),
+    }
+    path = state.run_file(order.name)
+    try:
+        statedir.write_atomically(path, json.dumps(record, indent=1))
+    except OSError as error:
+        raise errors.UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def end(process: psutil.Process, *, grace: float, hurry: Hurry = lambda: False) -> bool:
@@ -263,7 +261,7 @@ def ask_to_end(process: psutil.Process) -> None:
 def end_recorded(
     state: statedir.StateDir, name: str, *, grace: float, hurry: Hurry = lambda: False
 ) -> bool:
-    """End the recorded process of this name; whether there was one."""
+    """End the recorded process of this name and forget it; whether there was one."""
     process = find_recorded(state, name)
     if process is not None:
         end(process, grace=grace, hurry=hurry)
@@ -274,6 +272,20 @@ def end_recorded(
 def bound_log(log: Path) -> None:
     """Cut a log that grew too long; its process appends, and may go on meanwhile."""
     process_logs.cut(log, most=_LOG_BYTES)
+
+
+def _is_of(record: Mapping[str, Any], process: psutil.Process) -> bool:
+    """Whether it is the very process of a record.
+
+    One of before there were marks has the start by the wall clock: another one where that clock was
+    set since. Then the command line tells.
+    """
+    if "mark" in record:
+        return process_os.alive(process.pid, str(record["mark"]))
+    if abs(process.create_time() - float(record["started"])) < _SAME_START:
+        return True
+    ordered = "\0".join(record["argv"])
+    return bool(ordered) and ordered in "\0".join(process.cmdline())
 
 
 def _kill_group(process: psutil.Process) -> None:

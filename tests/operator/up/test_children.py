@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import set_clock
 from ringmaster_operator import errors, statedir
 from ringmaster_operator.up import children
 
@@ -64,16 +66,67 @@ def test_a_started_process_is_recorded_and_found_again(state) -> None:
     assert statedir.read_json(state.run_file("thing"))["ports"] == [5000]
 
 
-def test_a_pid_with_another_start_time_is_not_the_process(state) -> None:
+def test_a_pid_with_another_mark_is_not_the_process(state) -> None:
     me = psutil.Process()
     children.write_record(state, order(), me)
     record = statedir.read_json(state.run_file("thing"))
     state.run_file("thing").unlink()
     assert children.find(record) == me
-    assert children.find(record | {"started": record["started"] - 60}) is None
+    assert children.find(record | {"mark": "1@another-boot"}) is None
 
 
-@pytest.mark.parametrize("record", [{}, {"pid": "x", "started": 1}, {"pid": -5, "started": 1}])
+@set_clock.LINUX_ONLY
+@pytest.mark.parametrize("seconds", [60, -3600])
+def test_a_clock_that_is_set_hides_no_process(state, tmp_path, monkeypatch, seconds) -> None:
+    subject = child(state)
+    subject.start()
+    set_clock.by(seconds, folder=tmp_path, monkeypatch=monkeypatch)
+    found = children.find_recorded(state, "thing")
+    assert found is not None
+    assert found.pid == subject.pid
+    assert child(state).adopt()
+    assert children.end_recorded(state, "thing", grace=30)
+    assert not subject.alive()
+    assert not state.run_file("thing").exists()
+
+
+def before_marks(state: statedir.StateDir, subject: children.Child) -> dict[str, object]:
+    """The record of a process as it was written when it had the start by the wall clock."""
+    assert subject.process is not None
+    path = state.run_file("thing")
+    record = statedir.read_json(path)
+    del record["mark"]
+    record["started"] = subject.process.create_time()
+    path.write_text(json.dumps(record))
+    return record
+
+
+def test_a_record_of_before_there_were_marks_is_understood(state) -> None:
+    subject = child(state)
+    subject.start()
+    record = before_marks(state, subject)
+    assert children.find_recorded(state, "thing") == subject.process
+    others = {"argv": ["another"], "started": float(str(record["started"])) - 60}
+    assert children.find(record | others) is None
+    assert children.find(record | others | {"argv": []}) is None
+    assert children.end_recorded(state, "thing", grace=30)
+
+
+@set_clock.LINUX_ONLY
+def test_a_record_of_before_there_were_marks_is_known_by_its_words_where_the_clock_was_set(
+    state, tmp_path, monkeypatch
+) -> None:
+    subject = child(state)
+    subject.start()
+    before_marks(state, subject)
+    set_clock.by(60, folder=tmp_path, monkeypatch=monkeypatch)
+    assert children.end_recorded(state, "thing", grace=30)
+    assert not subject.alive()
+
+
+@pytest.mark.parametrize(
+    "record", [{}, {"pid": "x", "mark": "1@boot"}, {"pid": -5, "started": 1}, {"pid": 1}]
+)
 def test_a_record_without_sense_finds_nothing(record) -> None:
     assert children.find(record) is None
 
