@@ -35,7 +35,7 @@ _STAT_STATE, _STAT_START = 0, 19  # fields 3 and 22 of /proc/PID/stat, counted a
 def mark(pid: int) -> str | None:
     """What tells this process from a later one with the same pid; None if it is dead.
 
-    On Linux the kernel's own start ticks and boot, which a change of the clock does not touch.
+    A change of the clock does not touch it: on Linux the kernel's own start ticks and boot.
     """
     if sys.platform != "linux":
         return _mark_by_psutil(pid)
@@ -147,7 +147,8 @@ def _mark_by_psutil(pid: int) -> str | None:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
-        return str(process.create_time())
+        # Of pid and start as the kernel has it; `create_time` is corrected when the clock is set.
+        return str(hash(process))
     except psutil.Error:
         return None
 

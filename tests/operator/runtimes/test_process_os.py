@@ -8,6 +8,7 @@ import sys
 
 import psutil
 import pytest
+import set_clock
 import stack
 from ringmaster_operator import errors
 from ringmaster_operator.runtimes import process_os
@@ -32,6 +33,26 @@ def test_a_mark_stays_the_same_and_differs_between_processes(platform, child):
     assert mine == process_os.mark(os.getpid())
     assert mine != its
     assert process_os.alive(child.pid, its)
+
+
+@set_clock.LINUX_ONLY
+@pytest.mark.parametrize("seconds", [60, -3600])
+def test_a_mark_stays_though_the_clock_is_set(platform, child, tmp_path, monkeypatch, seconds):
+    before = process_os.mark(child.pid)
+    set_clock.by(seconds, folder=tmp_path, monkeypatch=monkeypatch)
+
+    assert process_os.alive(child.pid, before)
+
+
+def test_a_mark_is_the_same_for_another_operator(platform, child):
+    code = (
+        "import sys; from ringmaster_operator.runtimes import process_os;"
+        "sys.platform = sys.argv[1]; print(process_os.mark(int(sys.argv[2])))"
+    )
+    words = [sys.executable, "-c", code, sys.platform, str(child.pid)]
+    said = subprocess.check_output(words, text=True)
+
+    assert said.strip() == process_os.mark(child.pid)
 
 
 def test_a_zombie_and_one_that_never_was_have_no_mark(platform, child):
