@@ -95,19 +95,20 @@ class Prober:
             task.cancel()
 
     async def _watch(self, target: Target, probe: pod.Probe) -> None:
-        await asyncio.sleep(target.born + probe.initial_delay_seconds - self._clock())
+        # The wall clock is asked for the age once: it may be set, and may have been set back.
+        born = time.monotonic() - max(0.0, self._clock() - target.born)
+        await asyncio.sleep(born + probe.initial_delay_seconds - time.monotonic())
         while True:
             began = time.monotonic()
             good = await check(target, probe)
-            now = self._clock()
             before = self._states.get(target.uid)
             if before is None:
                 return
-            state = readiness.after(before, good=good, now=now, probe=probe)
+            state = readiness.after(before, good=good, now=self._clock(), probe=probe)
             self._states[target.uid] = state
             if state.ready is not before.ready:
                 self._tell(target.uid, state)
-            pause = readiness.delay(state, age=now - target.born, probe=probe)
+            pause = readiness.delay(state, age=time.monotonic() - born, probe=probe)
             await asyncio.sleep(began + pause - time.monotonic())
 
     def _tell(self, uid: str, state: readiness.Readiness) -> None:

@@ -265,3 +265,35 @@ def test_the_first_probe_waits_for_the_initial_delay(prober):
 
     assert changes.get(timeout=20)[0] == "due"
     assert changes.empty()
+
+
+def test_a_clock_that_was_set_back_makes_a_first_probe_no_later():
+    changes = queue.SimpleQueue()
+    loop = background.Background(name="test")
+    with contextlib.closing(loop):
+        made = probes.Prober(
+            loop, lambda uid, state: changes.put(uid), clock=lambda: time.time() - 3600
+        )
+        listening = server(b"HTTP/1.1 200 OK\r\n\r\n")
+        port = on(loop, listening.__aenter__())
+        late = http().model_copy(update={"initial_delay_seconds": 1})
+        made.add(target(late, port=port))
+
+        assert changes.get(timeout=20) == "a"
+
+
+def test_a_clock_that_is_set_changes_no_rhythm(monkeypatch):
+    ages, wall = queue.SimpleQueue(), [time.time()]
+
+    def delay(state, *, age, probe):
+        ages.put(age)
+        wall[0] += 3600
+        return 0.01
+
+    monkeypatch.setattr(readiness, "delay", delay)
+    loop = background.Background(name="test")
+    with contextlib.closing(loop):
+        made = probes.Prober(loop, lambda uid, state: None, clock=lambda: wall[0])
+        made.add(target(TCP, port=stack.free_port(), born=wall[0] - 5))
+
+        assert all(5 <= ages.get(timeout=20) < 65 for _ in range(3))
