@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import requests
@@ -304,6 +305,15 @@ def test_a_new_operator_goes_on_with_a_termination(real_world):
 
     wait_gone(real_world)
     assert real_world.leftovers() == []
+
+
+def test_a_clock_that_was_set_back_prolongs_no_termination(real_mortal_world):
+    real_mortal_world.runtime.create(birth(OWNER, program=Program.DEAF))
+    real_mortal_world.runtime.remove(wait_ready(real_mortal_world)[0], grace_seconds=1)
+    real_mortal_world.reopen(clock=lambda: time.time() - 3600)
+
+    wait_gone(real_mortal_world)
+    assert real_mortal_world.leftovers() == []
 
 
 def test_an_adopted_replica_that_dies_is_noticed(mortal_world):

@@ -6,6 +6,7 @@ import contextlib
 import enum
 import os
 import signal
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -166,9 +167,9 @@ class ProcessWorld:
         self.folder = folder
         self.runtime = process.ProcessRuntime(folder)
 
-    def reopen(self) -> None:
+    def reopen(self, *, clock: Callable[[], float] = time.time) -> None:
         self.runtime.close()
-        self.runtime = process.ProcessRuntime(self.folder)
+        self.runtime = process.ProcessRuntime(self.folder, clock=clock)
 
     def crash(self, replica: observed.Replica) -> None:
         self._signal(replica, signal.SIGKILL)
@@ -223,9 +224,9 @@ class DockerWorld:
         self.folder = folder
         self.runtime = docker.DockerRuntime(folder)
 
-    def reopen(self) -> None:
+    def reopen(self, *, clock: Callable[[], float] = time.time) -> None:
         self.runtime.close()
-        self.runtime = docker.DockerRuntime(self.folder)
+        self.runtime = docker.DockerRuntime(self.folder, clock=clock)
 
     def crash(self, replica: observed.Replica) -> None:
         containers.docker("kill", replica.uid)

@@ -27,6 +27,7 @@ from ringmaster_operator.runtimes import (
     docker_notes,
     docker_spec,
     docker_view,
+    grace,
 )
 
 _NO_NAME = "no name that Docker allows: two or more letters, digits, '_', '.' and '-'"
@@ -131,12 +132,9 @@ class DockerRuntime:
         container = self._inspect(replica.uid)
         if container is None or container.identity.owner.uid != replica.owner_uid:
             return
-        now = self._clock()
-        before = self._notes.get(container.uid)
-        kill_at = now + (grace_seconds if container.alive else 0)
-        if before is not None and before.kill_at is not None:
-            kill_at = min(kill_at, before.kill_at)
-        self._notes.change(container.uid, replica.owner_uid, kill_at=kill_at)
+        seconds = grace_seconds if container.alive else 0
+        given = grace.given(self._notes.get(container.uid), seconds, now=self._clock())
+        self._notes.change(container.uid, replica.owner_uid, **given)
         self._terminate(container)
 
     def watch(self, notify: ports.Notify, stop: threading.Event) -> None:
@@ -304,7 +302,7 @@ class DockerRuntime:
         note = self._notes.get(container.uid)
         if note is None or note.kill_at is None:
             return
-        remaining = note.kill_at - self._clock()
+        remaining = grace.left(note, now=self._clock())
         if remaining <= 0 or not container.alive:
             self._delete_soon(container.uid)
             return

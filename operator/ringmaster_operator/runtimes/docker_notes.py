@@ -27,7 +27,8 @@ class Note:
     """Times are seconds since 1970.
 
     `started_at` is the start (of several, maybe) that the readiness belongs to; `kill_at` is when
-    the grace of a termination ends, `signalled` whether the signal that asks for it was sent.
+    the grace of a termination ends, `grace` the seconds that were given, `signalled` whether the
+    signal that asks for it was sent.
     """
 
     owner_uid: str
@@ -36,6 +37,7 @@ class Note:
     ready_changed_at: float = 0
     ever_ready: bool = False
     kill_at: float | None = None
+    grace: float | None = None
     signalled: bool = False
 
     @property

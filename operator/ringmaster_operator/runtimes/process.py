@@ -22,6 +22,7 @@ import structlog
 
 from ringmaster_operator import background, errors, observed, ports, probes, readiness, spec
 from ringmaster_operator.runtimes import (
+    grace,
     process_exits,
     process_ledger,
     process_logs,
@@ -231,10 +232,7 @@ class ProcessRuntime:
         self._logs.remove(record.key)
 
     def _begin_termination(self, record: process_ledger.Record, *, grace_seconds: float) -> None:
-        kill_at = self._clock() + grace_seconds
-        if record.kill_at is not None:
-            kill_at = min(kill_at, record.kill_at)
-        self._note(record, kill_at=kill_at)
+        self._note(record, **grace.given(record, grace_seconds, now=self._clock()))
         terminating = self._ledger.get(record.uid)
         if terminating is not None:
             self._terminate(terminating)
@@ -254,8 +252,7 @@ class ProcessRuntime:
         """Go on with a termination, from wherever it stands."""
         assert record.pid is not None
         assert record.mark is not None
-        assert record.kill_at is not None
-        remaining = record.kill_at - self._clock()
+        remaining = grace.left(record, now=self._clock())
         if remaining <= 0:
             self._kill(record.uid)
             return

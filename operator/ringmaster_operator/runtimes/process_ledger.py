@@ -29,8 +29,8 @@ class Record:
     """One replica. Times are seconds since 1970.
 
     `uid` is this instance's, made up before it is started. `pid` and `mark` name the process, both
-    None while it is only intended. `kill_at` is when grace ends, `signalled` whether SIGTERM was
-    sent; `exit` says in words how it ended.
+    None while it is only intended. `kill_at` is when grace ends, `grace` the seconds that were
+    given, `signalled` whether SIGTERM was sent; `exit` says in words how it ended.
     """
 
     uid: str
@@ -52,6 +52,7 @@ class Record:
     ready_changed_at: float = 0
     ever_ready: bool = False
     kill_at: float | None = None
+    grace: float | None = None
     signalled: bool = False
     exit: str | None = None
 
