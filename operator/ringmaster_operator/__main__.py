@@ -359,7 +359,8 @@ class _Files:
             remembered=settings.state.applied_file,
             check=world.runtime.check,
         )
-        self._stamp = specfiles.stamp(self._paths)
+        self._stamp: specfiles.Stamp | None = specfiles.stamp(self._paths)
+        self._said = ""
 
     def begin(self, *, missing: bool) -> None:
         """Apply at the start. A wrong file is an end only where there is nothing else to do.
@@ -372,7 +373,7 @@ class _Files:
         except errors.RingmasterError as error:
             if not self._records.list().items:
                 raise
-            _refused(error)
+            self._refuse(error)
 
     def apply(self, *, missing: bool) -> None:
         """Apply what has changed since it was applied last.
@@ -385,9 +386,10 @@ class _Files:
         documents = specfiles.checked(specfiles.read(self._paths), self._check)
         for line in self._applier.apply(documents, missing=missing):
             _log.info("applied", what=line)
+        self._said = ""
 
     def look(self) -> None:
-        """Apply the files if they were touched; a wrong one is logged and what was stays."""
+        """Apply the files if they were touched; what is wrong is logged and what was stays."""
         stamp = specfiles.stamp(self._paths)
         if stamp == self._stamp:
             return
@@ -395,11 +397,16 @@ class _Files:
         try:
             self.apply(missing=False)
         except errors.RingmasterError as error:
-            _refused(error)
+            self._refuse(error)
 
-
-def _refused(error: errors.RingmasterError) -> None:
-    _log.error("spec-file-refused", why=str(error))
+    def _refuse(self, error: errors.RingmasterError) -> None:
+        """What is not the file's fault may pass without a touch: looked at again, said once."""
+        if not isinstance(error, errors.SpecInvalidError):
+            self._stamp = None
+            if str(error) == self._said:
+                return
+        self._said = str(error)
+        _log.error("spec-file-refused", why=self._said)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -166,12 +167,63 @@ def test_a_file_that_got_wrong_meanwhile_keeps_nobody_from_starting(state, tmp_p
         assert second.end() == 0
 
 
+def test_a_path_that_cannot_be_looked_at_ends_no_operator_that_has_sets(state, tmp_path) -> None:
+    path, failing = tmp_path / "specs", "x" * 300  # as a link's target: too long for a name
+    specs = tmp_path / "kept"
+    specs.mkdir()
+    path.symlink_to(specs)
+    file(specs, document())
+    with running(state, "-f", str(path)) as first:
+        api = first.api()
+        first.until(lambda: replicas(api))
+        point(path, failing)
+        first.said("spec-file-refused")
+        assert first.end() == 0
+    with running(state, "-f", str(path)) as second:
+        api = second.api()
+        second.said("spec-file-refused")
+        assert len(replicas(api)) == 1
+        file(specs, document(replicas=2))
+        point(path, str(specs))
+        second.until(lambda: len(replicas(api)) == 2)
+        assert second.end() == 0
+
+
+def point(link: Path, target: str) -> None:
+    """Let a link lead elsewhere, at once."""
+    fresh = link.with_name("fresh")
+    fresh.symlink_to(target)
+    fresh.replace(link)
+
+
+def test_a_file_that_cannot_be_read_is_said_once_and_read_once_it_can(state, tmp_path) -> None:
+    path = tmp_path / "web.yaml"
+    whole = yaml.safe_dump(document()).encode()
+    path.write_bytes(b"\xff" + whole[1:])
+    written = path.stat().st_mtime_ns
+    with running(state) as operator:
+        requests.post(f"{operator.api()}{local_api.SETS}", json=document(replicas=0), timeout=5)
+        assert operator.end() == 0
+    with running(state, "-f", str(path)) as operator:
+        api = operator.api()
+        operator.said("spec-file-refused")
+        time.sleep(2.5)  # some looks
+        assert operator.log.count("spec-file-refused") == 1
+        fresh = tmp_path / "fresh"
+        fresh.write_bytes(whole)
+        os.utime(fresh, ns=(written, written))  # as if what failed had been the disk
+        fresh.replace(path)
+        operator.until(lambda: len(replicas(api)) == 1)
+        assert operator.end() == 0
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (("--api-host", "192.0.2.1"), "the API cannot listen on 192.0.2.1"),
         (("--token-file", "/no/such/file"), "there is no token file /no/such/file"),
         (("-f", "/no/such/file"), 'the path "/no/such/file" does not exist'),
+        (("-f", "x" * 300), f'"{"x" * 300}" cannot be read: File name too long'),
     ],
 )
 def test_what_it_cannot_do_it_says_in_one_line(state, words, says) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ringmaster_operator import store
 
 Document = dict[str, Any]
+Stamp = tuple[tuple[str, int, int], ...]
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})  # what kubectl takes from a folder
 
 
@@ -37,10 +39,10 @@ def read(paths: Sequence[str], *, namespace: str | None = None) -> list[Document
     """
     documents: list[Document] = []
     for path in paths:
-        among_others = Path(path).is_dir()
+        folder = _is_folder(path)
         before = len(documents)
-        for source, text in _texts(path):
-            documents += manifest.parse_many(text, source=source, among_others=among_others)
+        for source, text in _texts(path, folder=folder):
+            documents += manifest.parse_many(text, source=source, among_others=folder)
         if len(documents) == before:
             raise errors.UsageError(f'the folder "{path}" holds no ServerSet')
     return [_placed(document, namespace=namespace) for document in documents]
@@ -65,12 +67,14 @@ def checked(documents: Sequence[Document], check: admission.Check | None = None)
     return list(documents)
 
 
-def stamp(paths: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
-    """Something that changes when a file of `paths` is written: cheap to ask for every second."""
+def stamp(paths: Sequence[str]) -> Stamp:
+    """Something that changes when a file of `paths` is written: cheap to ask for every second.
+
+    What cannot be looked at counts as not there.
+    """
     found = []
     for path in paths:
-        place = Path(path)
-        for file in sorted(place.iterdir()) if place.is_dir() else [place]:
+        for file in _listed(Path(path)):
             with contextlib.suppress(OSError):
                 seen = file.stat()
                 found.append((str(file), seen.st_mtime_ns, seen.st_size))
@@ -139,22 +143,48 @@ class Applier:
         return "configured"
 
 
-def _texts(path: str) -> list[tuple[str, str]]:
+def _listed(place: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return sorted(place.iterdir()) if place.is_dir() else [place]
+    return []
+
+
+def _is_folder(path: str) -> bool:
     if path == "-":
-        return [("standard input", sys.stdin.read())]
-    place = Path(path)
-    if not place.exists():
-        raise errors.UsageError(f'the path "{path}" does not exist')
-    if place.is_dir():
-        files = sorted(file for file in place.iterdir() if file.suffix in _SUFFIXES)
+        return False
+    with _reading(path):
+        return stat.S_ISDIR(Path(path).stat().st_mode)
+
+
+def _texts(path: str, *, folder: bool) -> list[tuple[str, str]]:
+    if path == "-":
+        with _reading("standard input"):
+            return [("standard input", sys.stdin.read())]
+    files = [Path(path)]
+    if folder:
+        with _reading(path):
+            files = sorted(file for file in Path(path).iterdir() if file.suffix in _SUFFIXES)
         if not files:
             raise errors.UsageError(f'the folder "{path}" holds no .yaml, .yml or .json file')
-    else:
-        files = [place]
+    return [(str(file), _text(file)) for file in files]
+
+
+def _text(file: Path) -> str:
+    with _reading(str(file)):
+        return file.read_text(encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Whatever keeps us from reading it is one line that names it and says why."""
     try:
-        return [(str(file), file.read_text(encoding="utf-8")) for file in files]
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.UsageError(f'"{path}" cannot be read: {error}') from error
+        yield
+    except FileNotFoundError as error:
+        raise errors.UsageError(f'the path "{what}" does not exist') from error
+    except OSError as error:
+        raise errors.UsageError(f'"{what}" cannot be read: {error.strerror}') from error
+    except UnicodeDecodeError as error:
+        raise errors.UsageError(f'"{what}" cannot be read: {error}') from error
 
 
 def _placed(document: Document, *, namespace: str | None) -> Document:

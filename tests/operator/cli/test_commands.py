@@ -49,6 +49,14 @@ def file(tmp_path: Path, *documents: dict[str, Any]) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize("command", ["apply", "delete"])
+def test_a_path_that_cannot_be_looked_at_is_said_in_one_line(run, command) -> None:
+    path = "x" * 300
+    done = run(command, "-f", path)
+    said = f'error: "{path}" cannot be read: File name too long\n'
+    assert (done.exit_code, done.output) == (1, said)
+
+
 def test_apply_says_created_unchanged_configured(run, tmp_path) -> None:
     path = file(tmp_path, local_api.server_set())
     said = [run("apply", "-f", path).output for _ in range(2)]

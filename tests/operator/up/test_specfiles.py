@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +86,64 @@ def test_a_path_without_a_manifest_is_one_clear_line(tmp_path, path: str) -> Non
         specfiles.read([str(tmp_path / path)])
 
 
+def unreadable(tmp_path: Path, kind: str) -> str:
+    """A path that the system refuses, to root as well."""
+    if kind == "Too many levels of symbolic links":
+        path = tmp_path / "loop"
+        path.symlink_to(path)
+    elif kind == "Not a directory":
+        (tmp_path / "file").write_text("")
+        path = tmp_path / "file" / "web.yaml"
+    else:
+        path = tmp_path / ("x" * 300)
+    return str(path)
+
+
+REFUSALS = ["Too many levels of symbolic links", "Not a directory", "File name too long"]
+
+
+@pytest.mark.parametrize("why", REFUSALS)
+def test_a_path_that_cannot_be_looked_at_is_one_clear_line(tmp_path, why: str) -> None:
+    path = unreadable(tmp_path, why)
+    with pytest.raises(errors.UsageError) as caught:
+        specfiles.read([path])
+    assert str(caught.value) == f'"{path}" cannot be read: {why}'
+
+
+def test_a_folder_that_cannot_be_listed_is_one_clear_line(tmp_path, monkeypatch) -> None:
+    lost(monkeypatch)
+    with pytest.raises(errors.UsageError) as caught:
+        specfiles.read([str(tmp_path)])
+    assert str(caught.value) == f'"{tmp_path}" cannot be read: Stale file handle'
+
+
+def lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of a network file system has forgotten its folders."""
+
+    def listed(self: Path) -> Iterator[Path]:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self))
+
+    monkeypatch.setattr(Path, "iterdir", listed)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"\xff", "'utf-8' codec"), (None, "Input/output error")]
+)
+def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path, content, why) -> None:
+    path = tmp_path / "web.yaml"
+    if content is None:
+        if sys.platform != "linux":
+            pytest.skip("a file that fails is found in /proc")
+        path.symlink_to("/proc/self/mem")
+    else:
+        path.write_bytes(content)
+    for given in (path, tmp_path):
+        with pytest.raises(errors.UsageError) as caught:
+            specfiles.read([str(given)])
+        assert str(caught.value).startswith(f'"{path}" cannot be read: {why}')
+        assert "\n" not in str(caught.value)
+
+
 def test_faults_of_all_documents_are_told_at_once_with_their_names() -> None:
     bad = [example("a", ("spec.replicas", -1)), example("b", ("spec.surprise", 1))]
     with pytest.raises(errors.SpecInvalidError) as caught:
@@ -149,3 +210,21 @@ def test_a_stamp_changes_with_a_file_and_with_a_new_file_in_a_folder(tmp_path) -
 
 def test_a_file_that_is_away_for_a_moment_has_a_stamp_too(tmp_path) -> None:
     assert specfiles.stamp([str(tmp_path / "none")]) == ()
+
+
+@pytest.mark.parametrize("why", REFUSALS)
+def test_a_path_that_cannot_be_looked_at_hides_no_change_of_another(tmp_path, why: str) -> None:
+    other = tmp_path / "web.yaml"
+    other.write_text("1")
+    paths = [unreadable(tmp_path, why), str(other)]
+    first = specfiles.stamp(paths)
+    other.write_text("22")
+    assert len(first) == 1
+    assert specfiles.stamp(paths) != first
+
+
+def test_a_folder_that_cannot_be_listed_has_a_stamp_too(tmp_path, monkeypatch) -> None:
+    (tmp_path / "web.yaml").write_text("1")
+    before = specfiles.stamp([str(tmp_path)])
+    lost(monkeypatch)
+    assert specfiles.stamp([str(tmp_path)]) != before
