@@ -31,6 +31,7 @@ from ringmaster_operator.runtimes import (
     process_start,
 )
 
+_AGAIN = 1.0  # seconds until a process is looked at again that could not be
 LOG_CHECK_SECONDS = 1.0  # at 40 MB/s a log is some three times its bound by then
 
 
@@ -263,8 +264,12 @@ class ProcessRuntime:
 
     def _kill(self, uid: str) -> None:
         record = self._ledger.get(uid)
-        if record is not None and record.pid is not None and record.mark is not None:
+        if record is None or record.pid is None or record.mark is None:
+            return
+        try:
             process_os.signal_group(record.pid, record.mark, signal.SIGKILL)
+        except errors.RetryLater:
+            self._background.post(self._background.loop.call_later, _AGAIN, self._kill, uid)
 
     def _adopt(self) -> None:
         found = process_os.marked(self._state)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from ringmaster_operator import background
+from ringmaster_operator import background, errors
 from ringmaster_operator.runtimes import process_os
 
 # Seconds between looks where the kernel offers no descriptor for a process (macOS).
@@ -45,7 +45,7 @@ class Exits:
             return
         self._descriptors[uid] = descriptor
         self._background.loop.add_reader(descriptor, self._readable, uid)
-        if not process_os.alive(pid, mark):  # the descriptor may be that of a later process
+        if not _alive(pid, mark):  # the descriptor may be that of a later process
             self._readable(uid)
 
     def _readable(self, uid: str) -> None:
@@ -56,7 +56,15 @@ class Exits:
             self._on_exit(uid)
 
     def _poll(self, uid: str, pid: int, mark: str) -> None:
-        if process_os.alive(pid, mark):
+        if _alive(pid, mark):
             self._background.loop.call_later(POLL_SECONDS, self._poll, uid, pid, mark)
         else:
             self._on_exit(uid)
+
+
+def _alive(pid: int, mark: str) -> bool:
+    """Whether it may still run: what cannot be told now is asked again, or its descriptor tells."""
+    try:
+        return process_os.alive(pid, mark)
+    except errors.RetryLater:
+        return True

@@ -36,26 +36,32 @@ def mark(pid: int) -> str | None:
     """What tells this process from a later one with the same pid; None if it is dead.
 
     A change of the clock does not touch it: on Linux the kernel's own start ticks and boot.
+
+    Raises:
+        RetryLater: it cannot be told now, as with no descriptor left: that is no death.
     """
     if sys.platform != "linux":
         return _mark_by_psutil(pid)
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
+        boot = _boot()
+    except (FileNotFoundError, ProcessLookupError):
         return None
+    except OSError as error:
+        raise errors.RetryLater(f"process {pid} cannot be looked at: {error.strerror}") from error
     fields = stat[stat.rindex(b")") + 2 :].split()
     if fields[_STAT_STATE] in (b"Z", b"X"):
         return None
-    return f"{fields[_STAT_START].decode()}@{_boot()}"
+    return f"{fields[_STAT_START].decode()}@{boot}"
 
 
 def alive(pid: int, known_mark: str) -> bool:
-    """Whether the very process of that mark still runs."""
+    """Whether the very process of that mark still runs; raises as `mark` does."""
     return mark(pid) == known_mark
 
 
 def signal_group(pid: int, known_mark: str, number: signal.Signals) -> bool:
-    """Signal the group that this process leads; False if the process is dead."""
+    """Signal the group that this process leads; False if it is dead. Raises as `mark` does."""
     if not alive(pid, known_mark):
         return False
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from ringmaster_operator import background
+from ringmaster_operator import background, errors
 from ringmaster_operator.runtimes import process_exits, process_os
 
 
@@ -55,6 +55,25 @@ def test_a_later_process_with_the_same_pid_is_not_taken_for_it(exits, child):
 
     assert ended.get(timeout=20) == "a"
     assert child.poll() is None
+
+
+def test_one_that_cannot_be_looked_at_has_not_ended(exits, child, monkeypatch):
+    watcher, ended = exits
+    mark, looks = process_os.mark(child.pid), queue.SimpleQueue()
+
+    def blind(pid, _mark):
+        looks.put(pid)
+        raise errors.RetryLater("no descriptor left")
+
+    with monkeypatch.context() as without:
+        without.setattr(process_os, "alive", blind)
+        watcher.add("a", pid=child.pid, mark=mark)
+        assert looks.get(timeout=20) == child.pid
+        assert ended.empty()
+    child.kill()
+    child.wait()
+
+    assert ended.get(timeout=20) == "a"
 
 
 def test_each_exit_is_told_once(exits, child):
