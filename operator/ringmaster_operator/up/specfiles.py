@@ -34,7 +34,7 @@ def read(paths: Sequence[str], *, namespace: str | None = None) -> list[Document
     documents that name none.
 
     Raises:
-        UsageError: a file is not there or cannot be read.
+        UsageError: a file is not there or cannot be read, or names another namespace.
         SpecInvalidError: a text is no manifest.
     """
     documents: list[Document] = []
@@ -108,7 +108,7 @@ class Applier:
         `missing`: also what is unchanged but not there any more.
 
         Raises:
-            RetryLater: the store failed.
+            RetryLater: the store failed, or what was applied cannot be remembered.
         """
         said = statedir.read_json(self._remembered)
         lines = []
@@ -120,8 +120,16 @@ class Applier:
                 continue
             lines.append(f"{applying.resource(document)} {self._put(document)}")
             said[f"{namespace}/{name}"] = content
-            statedir.write_atomically(self._remembered, json.dumps(said, sort_keys=True))
+            self._remember(said)
         return lines
+
+    def _remember(self, said: Document) -> None:
+        try:
+            statedir.write_atomically(self._remembered, json.dumps(said, sort_keys=True))
+        except OSError as error:
+            raise errors.RetryLater(
+                f"{self._remembered} cannot be written: {error.strerror}"
+            ) from error
 
     def _put(self, document: Document) -> str:
         namespace, name = key(document)
@@ -159,7 +167,7 @@ def _is_folder(path: str) -> bool:
 def _texts(path: str, *, folder: bool) -> list[tuple[str, str]]:
     if path == "-":
         with _reading("standard input"):
-            return [("standard input", sys.stdin.read())]
+            return [("standard input", sys.stdin.buffer.read().decode())]
     files = [Path(path)]
     if folder:
         with _reading(path):
@@ -189,7 +197,15 @@ def _reading(what: str) -> Iterator[None]:
 
 def _placed(document: Document, *, namespace: str | None) -> Document:
     metadata = document.get("metadata")
-    if namespace is None or not isinstance(metadata, dict) or metadata.get("namespace"):
+    if namespace is None or not isinstance(metadata, dict):
+        return document
+    own = metadata.get("namespace")
+    if own:
+        if own != namespace:
+            raise errors.UsageError(
+                f'the manifest\'s own namespace is "{own}", not "{namespace}": '
+                f"leave out -n, or say -n {own}"
+            )
         return document
     return document | {"metadata": metadata | {"namespace": namespace}}
 

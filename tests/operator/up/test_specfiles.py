@@ -52,17 +52,45 @@ def test_files_folders_and_standard_input_are_read(tmp_path, monkeypatch) -> Non
     written(folder / "b.yml", example("b"))
     written(folder / "a.yaml", example("a"), example("aa"))
     (folder / "notes.txt").write_text("no manifest")
-    monkeypatch.setattr("sys.stdin", io.StringIO(yaml.safe_dump(example("piped"))))
+    piped = io.BytesIO(yaml.safe_dump(example("piped")).encode())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(piped))
     found = specfiles.read([str(folder), "-"])
     assert [each["metadata"]["name"] for each in found] == ["a", "aa", "b", "piped"]
 
 
 def test_a_namespace_is_given_to_documents_that_name_none(tmp_path) -> None:
     path = written(tmp_path / "x.yaml", example("a"), example("b", ("metadata.namespace", "prod")))
-    assert [specfiles.key(each) for each in specfiles.read([path], namespace="test")] == [
-        ("test", "a"),
+    assert [specfiles.key(each) for each in specfiles.read([path], namespace="prod")] == [
+        ("prod", "a"),
         ("prod", "b"),
     ]
+
+
+def test_a_namespace_that_contradicts_the_documents_own_is_refused(tmp_path) -> None:
+    path = written(tmp_path / "x.yaml", example("b", ("metadata.namespace", "prod")))
+    with pytest.raises(errors.UsageError, match='"prod", not "test": leave out -n, or say -n prod'):
+        specfiles.read([path], namespace="test")
+
+
+def test_standard_input_is_utf_8_whatever_the_terminals_encoding(monkeypatch) -> None:
+    text = yaml.safe_dump(
+        example("web", ("metadata.annotations", {"who": "Zoë"})), allow_unicode=True
+    )
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="ascii"))
+    assert specfiles.read(["-"])[0]["metadata"]["annotations"] == {"who": "Zoë"}
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a: \xff")))
+    with pytest.raises(errors.UsageError, match='"standard input" cannot be read'):
+        specfiles.read(["-"])
+
+
+def test_what_cannot_be_remembered_is_an_error_of_ours(kept, tmp_path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    subject = specfiles.Applier(
+        records=kept, remembered=blocked / "applied.json", check=lambda _: ()
+    )
+    with pytest.raises(errors.RetryLater, match=r"applied\.json cannot be written"):
+        subject.apply([example()])
 
 
 def test_a_folder_may_hold_objects_of_others_and_a_file_may_not(tmp_path) -> None:
