@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from ringmaster_operator.cli import endpoint, kubeconfig, options, verbs
+from ringmaster_operator.cli import endpoint, kubeconfig, options, outputs, verbs
 
 
 @click.command(
@@ -268,7 +268,7 @@ def kubeconfig_command(
         credentials=options.credentials_of(context),
         namespace=namespace or "default",
     )
-    if path is None:
+    if path is None or outputs.is_standard_output(path):
         click.echo(content, nl=False)
     else:
         kubeconfig.write(path, content)

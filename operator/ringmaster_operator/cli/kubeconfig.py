@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from ringmaster_operator import errors, statedir
+from ringmaster_operator import errors
+from ringmaster_operator.cli import outputs
 
 _MARK = "# Made by `ringmaster kubeconfig`.\n"
 _NAME = "ringmaster"
@@ -44,8 +45,9 @@ def write(path: Path, content: str) -> None:
         UsageError: there is a file of somebody else's, or it cannot be written.
     """
     try:
-        if path.exists() and not path.read_bytes().startswith(_MARK.encode()):
-            raise errors.UsageError(f"{path} is not of our making, and stays: name another file")
-        statedir.write_atomically(path, content)
+        foreign = outputs.is_regular(path) and not path.read_bytes().startswith(_MARK.encode())
     except OSError as error:
         raise errors.UsageError(f"{path} cannot be written: {error.strerror}") from error
+    if foreign:
+        raise errors.UsageError(f"{path} is not of our making, and stays: name another file")
+    outputs.write(path, content, private=True)

@@ -5,7 +5,6 @@ Law: an answer is a document or one of `client`'s errors; nothing of `requests` 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,21 +113,6 @@ def find(
     if names:
         served, name = namespace or "default", names[0]
     return Ring(balancer=balancer, namespace=served, name=name, token=token, ca=balancer_ca)
-
-
-def write(path: str, text: str) -> None:
-    """A picture into a file, whole or not at all.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
-    place = Path(path)
-    draft = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(place)
-    except OSError as error:
-        raise errors.UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _untrusted(balancer: str, error: requests.exceptions.SSLError) -> str:

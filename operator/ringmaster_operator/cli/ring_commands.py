@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ringmaster_operator import errors, printers
-from ringmaster_operator.cli import options, ring_api, verbs
+from ringmaster_operator.cli import options, outputs, ring_api, verbs
 
 if TYPE_CHECKING:
     from ringmaster_operator.api import views
@@ -234,10 +234,10 @@ def picture_command(
         raise errors.UsageError(
             "the ring has not changed yet" if part == "change" else "the balancer holds no ring"
         )
-    if file == "-":
+    if file == "-" or outputs.is_standard_output(Path(file)):
         click.echo(drawn)
         return
-    ring_api.write(file, drawn + "\n")
+    outputs.write(Path(file), drawn + "\n")
     click.echo(f"{file}: {part} of {ring.namespace}/{ring.name}")
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import stat
+import threading
 
 import pytest
 import yaml
@@ -48,3 +50,26 @@ def test_a_file_of_somebody_elses_stays(tmp_path) -> None:
 def test_a_place_that_cannot_be_written_is_said(tmp_path) -> None:
     with pytest.raises(errors.UsageError, match="cannot be written"):
         kubeconfig.write(tmp_path / "no" / "config", "text")
+
+
+def test_a_link_to_a_file_of_ours_is_followed_and_one_to_anothers_stays(tmp_path) -> None:
+    link, target = tmp_path / "link", tmp_path / "config"
+    link.symlink_to(target)
+    text = kubeconfig.text("http://a", namespace="default", authority=None, token=None)
+    for _ in range(2):
+        kubeconfig.write(link, text)
+    assert (link.is_symlink(), target.read_text()) == (True, text)
+    target.write_text("apiVersion: v1\n")
+    with pytest.raises(errors.UsageError, match="not of our making"):
+        kubeconfig.write(link, text)
+
+
+def test_a_pipe_is_written_into_and_not_read_for_whose_it_is(tmp_path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    found: list[str] = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text()), daemon=True)
+    reader.start()
+    kubeconfig.write(pipe, "text")
+    reader.join(5)
+    assert (found, stat.S_ISFIFO(pipe.lstat().st_mode)) == (["text"], True)

@@ -117,12 +117,3 @@ def test_balancer_ring_and_token_are_found_in_the_state_folder(state, balancer) 
 def test_without_a_token_it_is_said_what_to_do(state) -> None:
     with pytest.raises(errors.UsageError, match="is `ringmaster up` running"):
         ring_api.find(state)
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path) -> None:
-    path = tmp_path / "ring.svg"
-    ring_api.write(str(path), "<svg/>")
-    assert path.read_text() == "<svg/>"
-    assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(errors.UsageError, match="cannot be written"):
-        ring_api.write(str(tmp_path / "no" / "ring.svg"), "")

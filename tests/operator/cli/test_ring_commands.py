@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,23 @@ def test_a_picture_goes_to_a_file_or_to_standard_output(balancer, where, tmp_pat
     assert (done.exit_code, path.read_text()) == (0, "<svg/>\n")
     assert run("picture", "--part", "change", *where).output == "<svg/>\n"
     assert balancer.asked == ["GET /picture/sheet.svg", "GET /picture/change.svg"]
+
+
+def test_a_picture_goes_into_a_pipe_and_leaves_a_folder_alone(balancer, where, tmp_path) -> None:
+    balancer.answers["GET"] = (200, b"<svg/>", {})
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    found: list[str] = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text()), daemon=True)
+    reader.start()
+    assert run("picture", "-o", str(pipe), *where).exit_code == 0
+    reader.join(5)
+    assert (found, pipe.is_fifo()) == (["<svg/>\n"], True)
+    before = sorted(tmp_path.rglob("*"))
+    done = run("picture", "-o", str(folder), *where)
+    assert done.stderr == f"error: {folder} cannot be written: Is a directory\n"
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_no_picture_is_said(balancer, where) -> None:
