@@ -12,7 +12,7 @@ from typing import Any
 
 
 class HttpBalancer:
-    """Holds one ring as the wire document says; `answers` overrides the next ones by method."""
+    """Holds one ring as the wire document says; `answers` overrides the next ones: by method, or method and path."""
 
     def __init__(self, *, ring: str = "default/web", token: str = "secret", epoch: int = 0) -> None:
         self.ring = ring
@@ -116,8 +116,9 @@ class _Handler(BaseHTTPRequestHandler):
             balancer.sent.append(json.loads(raw))
         balancer.peers.add(self.client_address[1])
         balancer.release.wait(30)
-        if method in balancer.answers:
-            return self._send(*balancer.answers[method])
+        for of in (f"{method} {self.path}", method):
+            if of in balancer.answers:
+                return self._send(*balancer.answers[of])
         if self.path.partition("?")[0] != f"/v1/rings/{balancer.ring}":
             return self._json(404, {"message": "another ring"})
         if self.headers.get("Authorization") != f"Bearer {balancer.token}":

@@ -17,6 +17,7 @@ import requests
 from ringmaster_operator import client, errors, statedir
 
 Document = dict[str, Any]
+_SVG = "image/svg+xml"
 _SECONDS = (3.0, 30.0)  # connect, read: a hash function may be on trial for some of them
 _PATIENCE = 10  # answers "in a moment" before the CLI gives up
 
@@ -53,8 +54,19 @@ class Ring:
         raise errors.RetryLater("the hash function is still being tried: ask again in a moment")
 
     def picture(self, part: str) -> str:
-        """An SVG; empty if there is nothing to show."""
-        return self._send("GET", f"{self._base}/picture/{part}.svg").text
+        """An SVG; empty if there is nothing to show.
+
+        A balancer draws the ring it has, whoever asks: it is asked first whether that is this one.
+        """
+        self.held()
+        answer = self._send("GET", f"{self._base}/picture/{part}.svg")
+        if answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _SVG:
+            raise client.ServerError(
+                "Unknown",
+                f"what answers at {self.balancer} is no balancer: its picture is no SVG",
+                code=answer.status_code,
+            )
+        return answer.text
 
     @property
     def _base(self) -> str:
@@ -96,8 +108,10 @@ def find(
     """The ring that is meant; what is not given is what `up` runs on the state folder.
 
     Raises:
-        UsageError: there is no token.
+        UsageError: there is no token, or more than one name.
     """
+    if len(names) > 1:
+        raise errors.UsageError(f"a balancer serves one ring, not {' and '.join(names)}")
     record = statedir.read_json(state.run_file("balancer"))
     if balancer is None:
         ports = record.get("ports") or (5000, 5001)
@@ -111,7 +125,8 @@ def find(
         ) from error
     served, name = _served(record)
     if names:
-        served, name = namespace or "default", names[0]
+        served, name = "default", names[0]
+    served = namespace or served
     return Ring(balancer=balancer, namespace=served, name=name, token=token, ca=balancer_ca)
 
 

@@ -65,10 +65,21 @@ def test_a_refused_hash_is_said_with_its_numbers(balancer) -> None:
     assert said.value.reason == "HashRefused"
 
 
-def test_a_picture_needs_no_token(balancer) -> None:
-    balancer.answers["GET"] = (200, b"<svg/>", {"Content-Type": "image/svg+xml"})
-    assert ring(balancer).picture("ring") == "<svg/>"
-    assert balancer.asked == ["GET /picture/ring.svg"]
+def test_a_picture_is_of_the_ring_that_is_meant(balancer) -> None:
+    svg = {"Content-Type": "image/svg+xml; charset=utf-8"}
+    balancer.answers["GET /picture/ring.svg"] = (200, "<svg>→</svg>".encode(), svg)
+    assert ring(balancer).picture("ring") == "<svg>→</svg>"
+    assert balancer.asked == ["GET /v1/rings/default/web", "GET /picture/ring.svg"]
+    with pytest.raises(client.ServerError, match="another ring"):
+        ring(balancer, name="nope").picture("ring")
+    assert len(balancer.asked) == 3
+
+
+@pytest.mark.parametrize("headers", [{"Content-Type": "text/plain"}, {}])
+def test_what_is_no_picture_is_not_taken_for_one(balancer, headers) -> None:
+    balancer.answers["GET /picture/ring.svg"] = (200, b"hello", headers)
+    with pytest.raises(client.ServerError, match="is no balancer: its picture is no SVG"):
+        ring(balancer).picture("ring")
 
 
 def test_a_balancer_that_is_not_there_is_said() -> None:
@@ -112,6 +123,10 @@ def test_balancer_ring_and_token_are_found_in_the_state_folder(state, balancer) 
     assert found == ring_api.Ring(f"http://127.0.0.1:{port}", "prod", "api", token)
     other = ring_api.find(state, names=("web",), balancer="http://b")
     assert (other.balancer, other.namespace, other.name) == ("http://b", "default", "web")
+    elsewhere = ring_api.find(state, namespace="nope")
+    assert (elsewhere.namespace, elsewhere.name) == ("nope", "api")
+    with pytest.raises(errors.UsageError, match="a balancer serves one ring, not web and foo"):
+        ring_api.find(state, names=("web", "foo"))
 
 
 def test_without_a_token_it_is_said_what_to_do(state) -> None:

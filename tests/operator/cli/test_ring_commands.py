@@ -47,6 +47,12 @@ def where(tmp_path: Path, balancer: http_balancer.HttpBalancer) -> tuple[str, ..
     return ("--balancer", balancer.url, "--state-dir", str(tmp_path))
 
 
+def draws(balancer: http_balancer.HttpBalancer, picture: bytes) -> None:
+    for part in ("sheet", "change"):
+        svg = {"Content-Type": "image/svg+xml; charset=utf-8"}
+        balancer.answers[f"GET /picture/{part}.svg"] = (200, picture, svg)
+
+
 def run(*words: str, text: str | None = None) -> click.testing.Result:
     return click.testing.CliRunner().invoke(cli.main, list(words), input=text)
 
@@ -76,6 +82,7 @@ def test_every_command_can_be_told_who_signed_the_balancers_certificate(
     url = balancer.with_tls(certificate.context)
     balancer.answers["GET"] = answer(key="k", replica="web-1-x", member="web-1")
     balancer.answers["POST"] = answer(**TOLD)
+    draws(balancer, b"<svg/>")
     words = (*command.split(), *where, "--balancer", url)
     manifest = yaml.safe_dump(simulation.document(4))
     ca = certificates.authority_file(tmp_path / "tls")
@@ -186,16 +193,17 @@ def test_a_refused_hash_is_one_line_and_exit_1(balancer, where) -> None:
 
 
 def test_a_picture_goes_to_a_file_or_to_standard_output(balancer, where, tmp_path) -> None:
-    balancer.answers["GET"] = (200, b"<svg/>", {})
+    draws(balancer, b"<svg/>")
     path = tmp_path / "ring.svg"
     done = run("picture", "-o", str(path), *where)
     assert (done.exit_code, path.read_text()) == (0, "<svg/>\n")
     assert run("picture", "--part", "change", *where).output == "<svg/>\n"
-    assert balancer.asked == ["GET /picture/sheet.svg", "GET /picture/change.svg"]
+    drawn = [each for each in balancer.asked if "picture" in each]
+    assert drawn == ["GET /picture/sheet.svg", "GET /picture/change.svg"]
 
 
 def test_a_picture_goes_into_a_pipe_and_leaves_a_folder_alone(balancer, where, tmp_path) -> None:
-    balancer.answers["GET"] = (200, b"<svg/>", {})
+    draws(balancer, b"<svg/>")
     pipe, folder = tmp_path / "pipe", tmp_path / "folder"
     os.mkfifo(pipe)
     folder.mkdir()
@@ -212,6 +220,23 @@ def test_a_picture_goes_into_a_pipe_and_leaves_a_folder_alone(balancer, where, t
 
 
 def test_no_picture_is_said(balancer, where) -> None:
-    balancer.answers["GET"] = (200, b"", {})
+    draws(balancer, b"")
     assert "has not changed yet" in run("picture", "--part", "change", *where).stderr
     assert run("picture", *where).exit_code == 1
+
+
+@pytest.mark.parametrize("command", ["picture", "explain --key k"])
+@pytest.mark.parametrize("words", ["nope", "-n nope", "web -n nope"])
+def test_another_ring_than_the_balancers_is_refused(balancer, where, command, words) -> None:
+    draws(balancer, b"<svg/>")
+    balancer.answers["GET /v1/rings/default/web/explain?key=k"] = answer(key="k")
+    done = run(*command.split(), *words.split(), *where)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "Error from server (Not Found): another ring\n"
+
+
+@pytest.mark.parametrize("command", ["picture", "explain --key k"])
+def test_two_names_are_one_too_many(balancer, where, command) -> None:
+    done = run(*command.split(), "web", "foo", *where)
+    assert (done.exit_code, balancer.asked) == (1, [])
+    assert done.stderr == "error: a balancer serves one ring, not web and foo\n"
