@@ -86,10 +86,7 @@ def _rings(config: Config, *, keep: keeper.Keeper, call: Call) -> flask.Blueprin
 
     @rings.get("/<namespace>/<name>/explain")
     def why(**_ring: str) -> Any:
-        key = flask.request.args.get("key")
-        if not key:
-            werkzeug.exceptions.abort(400, "name the key, which is not empty: ?key=…")
-        found = keep.explain(key)
+        found = keep.explain(page.asked_key())
         if found is None:
             werkzeug.exceptions.abort(503, "no membership is held")
         return found

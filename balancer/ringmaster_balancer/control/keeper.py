@@ -251,14 +251,14 @@ class Keeper:
         """What is held, with its table."""
         return self._store.current
 
-    def explain(self, key: str) -> dict[str, Any] | None:
+    def explain(self, key: bytes) -> dict[str, Any] | None:
         """Where a key goes now, and why; None without a membership. From any thread."""
         current = self.current()
         if current is None:
             return None
         return explain.explain(
             current.table,
-            key.encode(),
+            key,
             membership=current.membership,
             healthy=self.healthy(),
             erring=self.erring(),

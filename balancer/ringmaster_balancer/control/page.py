@@ -2,7 +2,7 @@
 
 Law: edge, read-only. It needs no token: it tells what `/metrics` tells, names, states and counts,
 no secret, and nothing can be changed through it. It loads nothing from elsewhere, and neither may
-a browser on its behalf. Who calls: `api`, once.
+a browser on its behalf. Who calls: `api`, once, and for the key that is asked about.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import markupsafe
 import werkzeug.exceptions
 
 from ringmaster_balancer.control import keeper, metrics, store
+from ringmaster_balancer.dataplane import keys
 from ringmaster_balancer.picture import change as changes
 from ringmaster_balancer.picture import ring, shares, sheet
 from ringmaster_balancer.picture import scene as scenes
@@ -107,7 +108,7 @@ class Page:
             "members": [{**each, **_seat(seats.get(each["id"]))} for each in _members(numbers)],
         }
 
-    def where(self, key: str) -> dict[str, Any]:
+    def where(self, key: bytes) -> dict[str, Any]:
         """Where a key goes, and why."""
         found = self._keep.explain(key)
         if found is None:
@@ -143,7 +144,7 @@ def blueprint(title: str, *, keep: keeper.Keeper, call: Call) -> flask.Blueprint
 
     @views.get("/where.json")
     def where() -> Any:
-        return page.where(flask.request.args.get("key", ""))
+        return page.where(asked_key())
 
     @views.get("/picture/<part>.svg")
     def picture(part: str) -> Any:
@@ -157,6 +158,14 @@ def blueprint(title: str, *, keep: keeper.Keeper, call: Call) -> flask.Blueprint
         return response
 
     return views
+
+
+def asked_key() -> bytes:
+    """The key that the request in hand asks about, byte for byte; without one it ends with 400."""
+    key = keys.parameter(flask.request.query_string, b"key")
+    if not key:
+        werkzeug.exceptions.abort(400, "name the key, which is not empty: ?key=…")
+    return key
 
 
 def _ring(page: Page) -> str:

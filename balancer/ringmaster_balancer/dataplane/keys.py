@@ -79,18 +79,27 @@ def _cookie(name: str) -> Extract:
 
 
 def _query(name: str) -> Extract:
-    """The first parameter of that name, decoded as a form is: %41 and A are one key, + a blank."""
+    """The first parameter of that name, without blanks around it."""
     wanted = name.encode()
 
     def extract(target: bytes, _headers: Headers, _client: str) -> bytes | None:
-        query = target.partition(b"#")[0].partition(b"?")[2]
-        for pair in query.split(b"&"):
-            parameter, _, value = pair.partition(b"=")
-            if _form_decoded(parameter) == wanted:
-                return _form_decoded(value).strip(_BLANKS) or None
-        return None
+        value = parameter(target.partition(b"#")[0].partition(b"?")[2], wanted)
+        return (value and value.strip(_BLANKS)) or None
 
     return extract
+
+
+def parameter(query: bytes, name: bytes) -> bytes | None:
+    """The first parameter of that name, decoded as a form is: %41 and A are one key, + a blank.
+
+    The control port reads by it too which key it is asked about: bytes of whatever encoding, where
+    a web framework reads text and leaves %FF, which is no UTF-8, as it is.
+    """
+    for pair in query.split(b"&"):
+        found, _, value = pair.partition(b"=")
+        if _form_decoded(found) == name:
+            return _form_decoded(value)
+    return None
 
 
 def _path(target: bytes, _headers: Headers, _client: str) -> bytes | None:

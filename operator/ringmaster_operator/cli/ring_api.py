@@ -39,7 +39,7 @@ class Ring:
         """The membership that it holds."""
         return client.document(self._ask("GET", ""))
 
-    def explain(self, key: str) -> Document:
+    def explain(self, key: bytes) -> Document:
         """Where it would send a key, and why."""
         return client.document(self._ask("GET", "/explain", params={"key": key}))
 

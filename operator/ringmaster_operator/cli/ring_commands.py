@@ -6,6 +6,7 @@ Law: a command understands words and calls one function.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,7 @@ def explain_command(
 ) -> None:
     """Say which replica a key goes to, and why."""
     ring = ring_api.find(options.state(context, state_dir), names=verbs.names(words), **where)
-    told = ring.explain(key)
+    told = ring.explain(os.fsencode(key))  # as it was typed: a key is bytes, of whatever encoding
     click.echo(_FORMS.get(output, printers.explain)(told).rstrip("\n"))
 
 

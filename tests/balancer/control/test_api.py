@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from ringmaster_balancer import errors, members
 from ringmaster_balancer.control import api, disk, gate, keeper, ordering, store
-from ringmaster_balancer.ring import checks, table
+from ringmaster_balancer.ring import checks, hashing, table
 
 RING = "/v1/rings/default/web"
 AUTH = {"Authorization": "Bearer secret"}
@@ -208,6 +208,16 @@ def test_a_key_is_explained(client, keep):
         assert client.get(f"{RING}/explain{none}", headers=AUTH).status_code == 400
     keep.held = None
     assert client.get(f"{RING}/explain?key=a", headers=AUTH).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("query", "key"),
+    [("%ff", b"\xff"), ("%25FF", b"%FF"), ("%C3%A4+%2B", "ä +".encode()), ("a%26b", b"a&b")],
+)
+def test_the_key_that_is_explained_is_bytes_as_those_of_a_header_are(client, keep, query, key):
+    told = client.get(f"{RING}/explain?key={query}", headers=AUTH).json
+    assert told["hash64"] == f"{hashing.xxh3(key):#018x}"
+    assert told["key"] == key.decode(errors="backslashreplace")
 
 
 def test_health_readiness_and_metrics_need_no_token(client, keep):

@@ -10,7 +10,7 @@ import flask
 import pytest
 from ringmaster_balancer import members
 from ringmaster_balancer.control import keeper, metrics, ordering, page, store
-from ringmaster_balancer.ring import table
+from ringmaster_balancer.ring import hashing, table
 
 
 def held(count, generation=4, **ring):
@@ -182,6 +182,15 @@ def test_where_a_key_goes(client, keep):
     found = client.get("/where.json?key=a").json
     assert found["candidates"][0]["rank"] == 1
     assert found["key"] == "a"
+    for none in ("", "?key=", "?other=a"):
+        assert client.get(f"/where.json{none}").status_code == 400
+
+
+def test_a_key_of_any_bytes_has_its_place(client, keep):
+    keep.hold(3)
+    for asked, key in (("%ff", b"\xff"), ("%25FF", b"%FF"), ("a+%C3%A4", "a ä".encode())):
+        found = client.get(f"/where.json?key={asked}").json
+        assert found["hash64"] == f"{hashing.xxh3(key):#018x}"
 
 
 def test_without_a_ring_there_is_a_page_all_the_same(client):

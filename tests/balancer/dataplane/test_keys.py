@@ -62,6 +62,26 @@ def test_a_query_parameter_is_decoded(target: bytes, value: bytes | None) -> Non
 
 
 @pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        (b"key=%ff%FE", b"\xff\xfe"),
+        (b"key=\xff", b"\xff"),
+        (b"key=%25FF", b"%FF"),
+        (b"key=+a%2Bb+", b" a+b "),
+        (b"k=1&%6Bey=2&key=3", b"2"),
+        (b"key=%c3%a4", "ä".encode()),
+        (b"key=%zz", b"%zz"),
+        (b"key=", b""),
+        (b"key", b""),
+        (b"keys=1", None),
+        (b"", None),
+    ],
+)
+def test_a_parameter_is_bytes_as_they_came_of_whatever_encoding(query, value) -> None:
+    assert keys.parameter(query, b"key") == value
+
+
+@pytest.mark.parametrize(
     ("target", "value"),
     [
         (b"/home", b"/home"),

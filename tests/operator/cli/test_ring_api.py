@@ -33,8 +33,14 @@ def ring(balancer, *, url=None, **fields):
 
 def test_explain_asks_the_ring_with_the_token(balancer) -> None:
     balancer.answers["GET"] = (200, b'{"key": "a/b"}', {})
-    assert ring(balancer).explain("a/b") == {"key": "a/b"}
+    assert ring(balancer).explain(b"a/b") == {"key": "a/b"}
     assert balancer.asked == ["GET /v1/rings/default/web/explain?key=a%2Fb"]
+
+
+def test_a_key_is_sent_byte_for_byte(balancer) -> None:
+    balancer.answers["GET"] = (200, b'{"key": "k"}', {})
+    ring(balancer).explain("ä +%".encode() + b"\xff\xfe")
+    assert balancer.asked == ["GET /v1/rings/default/web/explain?key=%C3%A4+%2B%25%FF%FE"]
 
 
 def test_what_is_held_is_read_and_a_wrong_token_said(balancer) -> None:

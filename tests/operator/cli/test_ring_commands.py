@@ -68,6 +68,14 @@ def test_explain_shows_the_way_of_a_key(balancer, where) -> None:
     assert '"replica": "web-1-x"' in run(*words, "-o", "json").output
 
 
+def test_a_key_need_be_no_text(balancer, where) -> None:
+    key = os.fsdecode(b"\xff\xfe")  # as the shell's $'\xff\xfe' arrives
+    balancer.answers["GET"] = answer(key=r"\xff\xfe", replica="web-1-x", member="web-1")
+    done = run("explain", "--key", key, *where)
+    assert (done.exit_code, done.exception) == (0, None)
+    assert balancer.asked == ["GET /v1/rings/default/web/explain?key=%FF%FE"]
+
+
 def test_an_empty_key_is_no_key(balancer, where) -> None:
     done = run("explain", "--key", "", *where)
     assert (done.exit_code, balancer.asked) == (2, [])
