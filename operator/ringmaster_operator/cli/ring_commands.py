@@ -236,7 +236,7 @@ def picture_command(
             "the ring has not changed yet" if part == "change" else "the balancer holds no ring"
         )
     if file == "-" or outputs.is_standard_output(Path(file)):
-        click.echo(drawn)
+        click.echo(drawn.encode())  # an SVG is UTF-8, whatever the terminal takes
         return
     outputs.write(Path(file), drawn + "\n")
     click.echo(f"{file}: {part} of {ring.namespace}/{ring.name}")

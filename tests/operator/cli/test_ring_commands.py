@@ -210,6 +210,15 @@ def test_a_picture_goes_to_a_file_or_to_standard_output(balancer, where, tmp_pat
     assert drawn == ["GET /picture/sheet.svg", "GET /picture/change.svg"]
 
 
+def test_a_picture_is_utf_8_whatever_the_terminal_is(balancer, where) -> None:
+    drawn = "<svg>web-0 → web-1</svg>".encode()
+    draws(balancer, drawn)
+    runner = click.testing.CliRunner(charset="latin-1")  # as PYTHONIOENCODING=latin-1 makes it
+    done = runner.invoke(cli.main, ["picture", *where])
+    assert (done.exit_code, done.exception) == (0, None)
+    assert done.stdout_bytes == drawn + b"\n"
+
+
 def test_a_picture_goes_into_a_pipe_and_leaves_a_folder_alone(balancer, where, tmp_path) -> None:
     draws(balancer, b"<svg/>")
     pipe, folder = tmp_path / "pipe", tmp_path / "folder"
