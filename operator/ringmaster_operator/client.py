@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
+import urllib3
 
 from ringmaster_operator import errors, naming
 
@@ -24,6 +25,18 @@ _MERGE_PATCH = "application/merge-patch+json"
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')  # RFC 7234, section 5.5
 _SECONDS = (3.0, 60.0)  # connect, read: a lab call may wait a minute, nothing else does
+_NO_ADDRESS = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    urllib3.exceptions.LocationValueError,  # http://a..b: `requests` lets it through
+)
+# What a question may raise that nobody answers.
+FAILURES = (requests.RequestException, urllib3.exceptions.LocationValueError)
+# What OpenSSL makes of an answer in plain HTTP, by its version, and of a server that waits for more.
+_NO_TLS = re.compile(
+    "wrong version number|record layer failure|packet length too long|http request|EOF|timed out"
+)
 
 
 class ServerError(errors.RingmasterError):
@@ -201,18 +214,15 @@ class Client:
                 allow_redirects=False,
                 stream=stream,
             )
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            raise UnreachableError(f"{self._server} is no usable address") from error
-        except requests.exceptions.SSLError as error:
-            raise UnreachableError(
-                f"The certificate of {self._server} is not trusted: --certificate-authority names "
-                "what to check it with (the operator keeps that as tls/ca.crt in its state "
-                f"folder); {distrust(error) or 'the TLS handshake failed'}"
-            ) from error
-        except requests.RequestException as error:
-            raise UnreachableError(
-                f"The connection to the server {self._server} was refused or timed out: is it "
-                "running? `ringmaster up` starts one; --server or RINGMASTER_SERVER names another"
+        except FAILURES as error:
+            raise unreachable(
+                self._server,
+                error,
+                absent=f"The connection to the server {self._server} was refused or timed out: is "
+                "it running? `ringmaster up` starts one; --server or RINGMASTER_SERVER names "
+                "another",
+                distrusted="--certificate-authority names what to check it with (the operator "
+                "keeps that as tls/ca.crt in its state folder)",
             ) from error
 
 
@@ -223,14 +233,40 @@ def answers(url: str) -> bool:
             session.trust_env = False
             answer = session.get(url, timeout=2, allow_redirects=False)
             return answer.status_code == 200  # noqa: PLR2004 – HTTP's OK
-    except requests.RequestException:
+    except FAILURES:
         return False
 
 
-def distrust(error: requests.exceptions.SSLError) -> str:
-    """Why OpenSSL does not trust a certificate, without the layers around it; else empty."""
-    found = re.search(r"certificate verify failed: ([^()]+?)\.? \(", str(error))
-    return found[1] if found else ""
+def unreachable(server: str, error: Exception, *, absent: str, distrusted: str) -> UnreachableError:
+    """One of `FAILURES` for people: `absent`, unless the address or TLS is at fault.
+
+    `distrusted` says what to do about a certificate that is not trusted.
+    """
+    if isinstance(error, _NO_ADDRESS):
+        return UnreachableError(f"{server} is no usable address")
+    if untrusted := re.search(r"certificate verify failed: ([^()]+?)\.? \(", str(error)):
+        return UnreachableError(
+            f"The certificate of {server} is not trusted: {distrusted}; {untrusted[1]}"
+        )
+    why = _handshake(error)
+    if why is None:
+        return UnreachableError(absent)
+    plain = "; the port may speak plain HTTP" if _NO_TLS.search(why) else ""
+    return UnreachableError(f"The TLS handshake with {server} failed: {why}{plain}")
+
+
+def _handshake(error: BaseException) -> str | None:
+    """Why a TLS handshake failed, without the layers around OpenSSL's words; None if it did not."""
+    if isinstance(error, requests.exceptions.SSLError):
+        found = re.search(r"\] ([^()]+?) \(", str(error))
+        return found[1] if found else str(error)
+    # `requests` calls it a read that timed out: only its origin tells it from a slow answer.
+    cause: BaseException | None = error
+    while cause is not None:
+        if "handshake operation timed out" in str(cause):
+            return "it timed out"
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _path(namespace: str | None, name: str | None = None) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from typing import Any
 from ringmaster_operator import errors
 
 AUTHORITY = "ca.crt"  # in the folder of the API's certificate
+_TOKEN = re.compile(rb"[!-~]+")  # what a header takes: a line of it cannot be sent, nor a blank
 
 
 def default(environment: Mapping[str, str]) -> Path:
@@ -170,17 +172,19 @@ def read_token(path: Path) -> str:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UsageError: it cannot be read or is empty.
+        UsageError: it cannot be read, is empty or holds something else.
     """
     try:
-        token = path.read_text(encoding="ascii").strip()
+        token = path.read_bytes().strip()
     except FileNotFoundError:
         raise
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise errors.UsageError(f"the token file {path} cannot be read: {error}") from error
     if not token:
         raise errors.UsageError(f"the token file {path} is empty")
-    return token
+    if not _TOKEN.fullmatch(token):
+        raise errors.UsageError(f"the token file {path} holds more than a token")
+    return token.decode("ascii")
 
 
 def make_token(path: Path, *, mode: int = 0o600) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import http_balancer
 import local_api
 import pytest
 from ringmaster_operator import client, naming
+from ringmaster_operator.api import certificates
 
 
 @pytest.fixture
@@ -79,6 +81,47 @@ def test_an_answer_that_is_no_document_is_an_error_and_no_traceback(balancer, bo
 def test_nobody_there_is_one_error_whatever_the_reason(url: str) -> None:
     with connected(url) as made, pytest.raises(client.UnreachableError):
         made.get("default", "x")
+
+
+@pytest.mark.parametrize(
+    "url", ["foo", "localhost:7070", "", "http://", "http://127.0.0.1:99999", "http://a..b:1"]
+)
+def test_what_is_no_address_is_said(url: str) -> None:
+    with connected(url) as made, pytest.raises(client.UnreachableError) as said:
+        made.get("default", "x")
+    assert str(said.value) == f"{url.rstrip('/')} is no usable address"
+
+
+def test_a_port_that_speaks_plain_http_is_no_matter_of_trust(balancer) -> None:
+    url = balancer.url.replace("http:", "https:")
+    with connected(url) as made, pytest.raises(client.UnreachableError) as said:
+        made.get("default", "x")
+    assert str(said.value).startswith(f"The TLS handshake with {url} failed: ")
+    assert str(said.value).endswith("; the port may speak plain HTTP")
+
+
+def test_a_handshake_that_nobody_answers_is_told_from_a_server_that_is_not_there(
+    monkeypatch,
+) -> None:
+    # waitress waits for the end of a head that a client's hello does not have
+    monkeypatch.setattr(client, "_SECONDS", (0.2, 5.0))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        with connected(url) as made, pytest.raises(client.UnreachableError) as said:
+            made.get("default", "x")
+    timed_out = f"The TLS handshake with {url} failed: it timed out; the port may speak plain HTTP"
+    assert str(said.value) == timed_out
+    with connected(url) as made, pytest.raises(client.UnreachableError, match="was refused"):
+        made.get("default", "x")
+
+
+def test_a_certificate_that_is_not_trusted_is_said_with_the_way_out(balancer, tmp_path) -> None:
+    certificate = certificates.Certificate(tmp_path / "tls", ["127.0.0.1"])
+    url = balancer.with_tls(certificate.context)
+    untrusted = f"certificate of {url} is not trusted: --certificate-authority names"
+    with connected(url) as made, pytest.raises(client.UnreachableError, match=untrusted) as said:
+        made.get("default", "x")
+    assert "plain HTTP" not in str(said.value)
 
 
 def test_answers_tells_200_from_everything_else(balancer) -> None:

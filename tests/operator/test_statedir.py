@@ -40,6 +40,30 @@ def test_an_empty_token_file_is_said_and_not_used(state) -> None:
         state.token()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"root:x:0:0\ndaemon:x:1:1\n",
+        b"one two",
+        b"one\ttwo",
+        b"one\r\ntwo",
+        b"s\xc3\xa9cret",
+        b"a\0b",
+    ],
+)
+def test_a_file_of_something_else_is_not_taken_for_a_token(tmp_path, content) -> None:
+    path = tmp_path / "passwd"
+    path.write_bytes(content)
+    with pytest.raises(errors.UsageError) as said:
+        statedir.read_token(path)
+    assert str(said.value) == f"the token file {path} holds more than a token"
+
+
+def test_blanks_and_line_ends_around_a_token_are_none_of_it(tmp_path) -> None:
+    (tmp_path / "token").write_bytes(b" s3cret-._~+/= \r\n\n")
+    assert statedir.read_token(tmp_path / "token") == "s3cret-._~+/="
+
+
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.UsageError, match=r"cannot be written .*--state-dir") as caught:

@@ -5,7 +5,6 @@ Law: an answer is a document or one of `client`'s errors; nothing of `requests` 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +84,13 @@ class Ring:
                 answer = session.request(
                     method, url, timeout=_SECONDS, allow_redirects=False, **options
                 )
-        except requests.exceptions.SSLError as error:
-            raise client.UnreachableError(_untrusted(self.balancer, error)) from error
-        except requests.RequestException as error:
-            raise client.UnreachableError(
-                f"The balancer {self.balancer} does not answer: is it running? "
-                "--balancer names another control address"
+        except client.FAILURES as error:
+            raise client.unreachable(
+                self.balancer,
+                error,
+                absent=f"The balancer {self.balancer} does not answer: is it running? "
+                "--balancer names another control address",
+                distrusted="--balancer-ca names who signed it",
             ) from error
         client.judge(answer)
         return answer
@@ -128,13 +128,6 @@ def find(
         served, name = "default", names[0]
     served = namespace or served
     return Ring(balancer=balancer, namespace=served, name=name, token=token, ca=balancer_ca)
-
-
-def _untrusted(balancer: str, error: requests.exceptions.SSLError) -> str:
-    if why := client.distrust(error):
-        return f"The certificate of {balancer} is not trusted: --balancer-ca names who signed it; {why}"
-    found = re.search(r"\] ([^()]+?) \(", str(error))
-    return f"The TLS handshake with {balancer} failed{': ' + found[1] if found else ''}"
 
 
 def _served(record: Document) -> tuple[str, str]:

@@ -108,14 +108,22 @@ def test_a_balancer_with_tls_is_believed_if_the_authority_given_signed_it(
 def test_a_handshake_that_fails_is_no_matter_of_trust(balancer, tmp_path) -> None:
     url = balancer.url.replace("http:", "https:")
     with pytest.raises(
-        client.UnreachableError, match=f"handshake with {url} failed: wrong"
+        client.UnreachableError, match=f"handshake with {url} failed: .*may speak plain HTTP"
     ) as said:
         ring(balancer, url=url).held()
     assert "--balancer-ca" not in str(said.value)
     empty = tmp_path / "ca.pem"
     empty.write_text("no certificate")
-    with pytest.raises(client.UnreachableError, match="failed: no certificate"):
+    with pytest.raises(client.UnreachableError, match="failed: no certificate") as said:
         ring(balancer, url=url, ca=empty).held()
+    assert "plain HTTP" not in str(said.value)
+
+
+@pytest.mark.parametrize("url", ["foo", "127.0.0.1:5001", "http://127.0.0.1:99999", "http://a..b"])
+def test_what_is_no_address_is_said(balancer, url) -> None:
+    with pytest.raises(client.UnreachableError) as said:
+        ring(balancer, url=url).held()
+    assert str(said.value) == f"{url} is no usable address"
 
 
 def test_balancer_ring_and_token_are_found_in_the_state_folder(state, balancer) -> None:
