@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 import urllib3
@@ -187,7 +187,7 @@ class Client:
         with self._send(method, path, params=params, body=body, kind=kind, accept=accept) as answer:
             judge(answer)
             self._warnings += _WARNING.findall(answer.headers.get("Warning", ""))
-            return document(answer)
+            return document(answer, of="operator", proof="kind")
 
     def _send(
         self,
@@ -310,15 +310,30 @@ def judge(answer: requests.Response) -> None:
     raise ServerError(reason, message, code=answer.status_code)
 
 
-def document(answer: requests.Response) -> Document:
-    """The object that a good answer holds."""
+def document(answer: requests.Response, *, of: str, proof: str) -> Document:
+    """The object that a good answer of an operator or a balancer holds.
+
+    Raises:
+        ServerError: it has no field `proof`, so that somebody else has answered.
+    """
     try:
         found = answer.json()
     except (ValueError, requests.RequestException) as error:
-        raise ServerError("Unknown", "the answer is no JSON", code=answer.status_code) from error
+        raise stranger(answer, of=of, why="its answer is no JSON") from error
     if not isinstance(found, dict):
-        raise ServerError("Unknown", "the answer is no object", code=answer.status_code)
+        raise stranger(answer, of=of, why="its answer is no object")
+    if proof not in found:
+        raise stranger(answer, of=of, why=f"its answer has no `{proof}`")
     return found
+
+
+def stranger(answer: requests.Response, *, of: str, why: str) -> ServerError:
+    """An answer that is good, but not of whom was asked."""
+    asked = urlsplit(answer.url)
+    where = f"{asked.scheme}://{asked.netloc}"
+    return ServerError(
+        "Unknown", f"what answers at {where} is no {of}: {why}", code=answer.status_code
+    )
 
 
 def _event(found: Document) -> tuple[str, Document]:

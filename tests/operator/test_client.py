@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import http_balancer
@@ -70,11 +70,33 @@ def test_a_watch_from_a_version_that_is_no_more_begins_anew(server) -> None:
         list(made.watch("default", version="999999"))
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{"])
-def test_an_answer_that_is_no_document_is_an_error_and_no_traceback(balancer, body) -> None:
-    balancer.answers["GET"] = (200, body, {})
-    with connected(balancer.url) as made, pytest.raises(client.ServerError):
-        made.get("default", "x")
+ASKED: dict[str, Callable[[client.Client], object]] = {
+    "get": lambda made: made.get("default", "x"),
+    "find": lambda made: made.find("default", "x"),
+    "table": lambda made: made.table("default", "x"),
+    "many": lambda made: made.many(None),
+    "create": lambda made: made.create("default", {}),
+    "patch": lambda made: made.patch("default", "x", {}),
+    "delete": lambda made: made.delete("default", "x"),
+    "replicas": lambda made: made.replicas("default", "x"),
+    "events": lambda made: made.events("default", "x"),
+}
+
+
+@pytest.mark.parametrize("question", ASKED)
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [(b"", "is no JSON"), (b"{", "is no JSON"), (b"[]", "is no object"), (b"{}", "has no `kind`")],
+)
+def test_whoever_answers_is_an_operator_only_if_the_answer_is_one(
+    balancer, question, body, fault
+) -> None:
+    for method in ("GET", "POST", "PATCH", "DELETE"):
+        balancer.answers[method] = (200, body, {})
+    with connected(balancer.url) as made, pytest.raises(client.ServerError) as said:
+        ASKED[question](made)
+    assert str(said.value) == f"what answers at {balancer.url} is no operator: its answer {fault}"
+    assert said.value.reason == "Unknown"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://", "nonsense"])

@@ -96,6 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._serve("GET")
 
+    def do_PATCH(self) -> None:
+        self._serve("PATCH")
+
     def do_PUT(self) -> None:
         self._serve("PUT")
 

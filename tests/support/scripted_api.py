@@ -85,6 +85,7 @@ class ScriptedApi:
 
 def serverset() -> dict[str, Any]:
     return {
+        "kind": "ServerSet",
         "metadata": {"name": "web", "generation": 1},
         "spec": {"replicas": 3, "ring": {"scheme": "maglev", "key": [{"cookie": "id"}]}},
     }

@@ -16,6 +16,7 @@ import requests
 from ringmaster_operator import client, errors, statedir
 
 Document = dict[str, Any]
+_BALANCER = "balancer"
 _SVG = "image/svg+xml"
 _SECONDS = (3.0, 30.0)  # connect, read: a hash function may be on trial for some of them
 _PATIENCE = 10  # answers "in a moment" before the CLI gives up
@@ -36,17 +37,17 @@ class Ring:
 
     def held(self) -> Document:
         """The membership that it holds."""
-        return client.document(self._ask("GET", ""))
+        return _document(self._ask("GET", ""), proof="members")
 
     def explain(self, key: bytes) -> Document:
         """Where it would send a key, and why."""
-        return client.document(self._ask("GET", "/explain", params={"key": key}))
+        return _document(self._ask("GET", "/explain", params={"key": key}), proof="candidates")
 
     def plan(self, change: Document) -> Document:
         """What a change (`ring`, `members`) would do; a new hash function is tried first."""
         for _ in range(_PATIENCE):
             try:
-                return client.document(self._ask("POST", "/plan", json=change))
+                return _document(self._ask("POST", "/plan", json=change), proof="moved")
             except client.ServerError as error:
                 if error.reason != "HashOnTrial":
                     raise
@@ -60,11 +61,7 @@ class Ring:
         self.held()
         answer = self._send("GET", f"{self._base}/picture/{part}.svg")
         if answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _SVG:
-            raise client.ServerError(
-                "Unknown",
-                f"what answers at {self.balancer} is no balancer: its picture is no SVG",
-                code=answer.status_code,
-            )
+            raise client.stranger(answer, of=_BALANCER, why="its picture is no SVG")
         return answer.text
 
     @property
@@ -128,6 +125,10 @@ def find(
         served, name = "default", names[0]
     served = namespace or served
     return Ring(balancer=balancer, namespace=served, name=name, token=token, ca=balancer_ca)
+
+
+def _document(answer: requests.Response, *, proof: str) -> Document:
+    return client.document(answer, of=_BALANCER, proof=proof)
 
 
 def _served(record: Document) -> tuple[str, str]:

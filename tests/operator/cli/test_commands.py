@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click.testing
+import http_balancer
 import local_api
 import pytest
 import structlog.testing
@@ -171,6 +172,14 @@ def test_scale_sets_the_count(run, server, web) -> None:
     done = run("scale", "serverset/web", "--replicas=5")
     assert done.output == "serverset.ringmaster.dev/web scaled\n"
     assert server.store.get("default", "web")["spec"]["replicas"] == 5
+
+
+def test_nothing_is_scaled_where_no_operator_answers(run) -> None:
+    with http_balancer.HttpBalancer().running() as other:
+        other.answers["PATCH"] = (200, b"{}", {})
+        done = run("scale", "web", "--replicas=5", "-s", other.url)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"what answers at {other.url} is no operator: its answer has no `kind`" in done.stderr
 
 
 def test_scale_with_a_precondition_that_does_not_hold_changes_nothing(run, server, web) -> None:

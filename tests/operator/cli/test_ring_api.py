@@ -32,13 +32,13 @@ def ring(balancer, *, url=None, **fields):
 
 
 def test_explain_asks_the_ring_with_the_token(balancer) -> None:
-    balancer.answers["GET"] = (200, b'{"key": "a/b"}', {})
-    assert ring(balancer).explain(b"a/b") == {"key": "a/b"}
+    balancer.answers["GET"] = (200, b'{"candidates": []}', {})
+    assert ring(balancer).explain(b"a/b") == {"candidates": []}
     assert balancer.asked == ["GET /v1/rings/default/web/explain?key=a%2Fb"]
 
 
 def test_a_key_is_sent_byte_for_byte(balancer) -> None:
-    balancer.answers["GET"] = (200, b'{"key": "k"}', {})
+    balancer.answers["GET"] = (200, b'{"candidates": []}', {})
     ring(balancer).explain("ä +%".encode() + b"\xff\xfe")
     assert balancer.asked == ["GET /v1/rings/default/web/explain?key=%C3%A4+%2B%25%FF%FE"]
 
@@ -53,6 +53,28 @@ def test_a_plan_is_asked_for_with_the_change(balancer) -> None:
     balancer.answers["POST"] = (200, b'{"moved": 0.5}', {})
     assert ring(balancer).plan({"members": []}) == {"moved": 0.5}
     assert balancer.asked == ["POST /v1/rings/default/web/plan"]
+
+
+@pytest.mark.parametrize(
+    ("question", "proof"),
+    [
+        (lambda ring: ring.held(), "members"),
+        (lambda ring: ring.explain(b"k"), "candidates"),
+        (lambda ring: ring.plan({}), "moved"),
+        (lambda ring: ring.picture("ring"), "members"),
+    ],
+)
+def test_whoever_answers_is_a_balancer_only_if_the_answer_is_one(balancer, question, proof) -> None:
+    for method in ("GET", "POST"):
+        balancer.answers[method] = (200, b"{}", {"Content-Type": "application/json"})
+    with pytest.raises(client.ServerError) as said:
+        question(ring(balancer))
+    fault = f"its answer has no `{proof}`"
+    assert str(said.value) == f"what answers at {balancer.url} is no balancer: {fault}"
+    for method in ("GET", "POST"):
+        balancer.answers[method] = (200, b"hello", {})
+    with pytest.raises(client.ServerError, match="is no balancer: its answer is no JSON"):
+        question(ring(balancer))
 
 
 def test_a_hash_on_trial_is_asked_about_again_and_not_forever(balancer) -> None:

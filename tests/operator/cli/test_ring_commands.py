@@ -27,6 +27,13 @@ TOLD: dict[str, Any] = {
     "moves": [{"from": "web-0", "to": "web-3", "share": 0.08}],
     "traffic": None,
 }
+WAY: dict[str, Any] = {
+    "key": "k",
+    "replica": "web-1-x",
+    "member": "web-1",
+    "candidates": [],
+    "members": [],  # asked for the ring, the same answer serves
+}
 
 
 @pytest.fixture
@@ -62,7 +69,7 @@ def answer(**body: Any) -> tuple[int, bytes, dict[str, str]]:
 
 
 def test_explain_shows_the_way_of_a_key(balancer, where) -> None:
-    balancer.answers["GET"] = answer(key="k", replica="web-1-x", member="web-1")
+    balancer.answers["GET"] = answer(**WAY)
     words = ("explain", "--key", "k", *where)
     assert run(*words).output.startswith("'k' goes to web-1-x (member web-1)")
     assert '"replica": "web-1-x"' in run(*words, "-o", "json").output
@@ -70,7 +77,7 @@ def test_explain_shows_the_way_of_a_key(balancer, where) -> None:
 
 def test_a_key_need_be_no_text(balancer, where) -> None:
     key = os.fsdecode(b"\xff\xfe")  # as the shell's $'\xff\xfe' arrives
-    balancer.answers["GET"] = answer(key=r"\xff\xfe", replica="web-1-x", member="web-1")
+    balancer.answers["GET"] = answer(**WAY)
     done = run("explain", "--key", key, *where)
     assert (done.exit_code, done.exception) == (0, None)
     assert balancer.asked == ["GET /v1/rings/default/web/explain?key=%FF%FE"]
@@ -88,7 +95,7 @@ def test_every_command_can_be_told_who_signed_the_balancers_certificate(
 ) -> None:
     certificate = certificates.Certificate(tmp_path / "tls", ["127.0.0.1"])
     url = balancer.with_tls(certificate.context)
-    balancer.answers["GET"] = answer(key="k", replica="web-1-x", member="web-1")
+    balancer.answers["GET"] = answer(**WAY)
     balancer.answers["POST"] = answer(**TOLD)
     draws(balancer, b"<svg/>")
     words = (*command.split(), *where, "--balancer", url)
@@ -115,7 +122,10 @@ def test_plan_asks_the_operator_who_goes(balancer, where) -> None:
     balancer.answers["GET"] = answer(members=members)
     api = scripted_api.ScriptedApi()
     items = [scripted_api.replica(n, restarts=int(n == 1)) for n in range(3)]
-    api.answers["GET", scripted_api.SET + "/replicas"] = (200, {"items": items})
+    api.answers["GET", scripted_api.SET + "/replicas"] = (
+        200,
+        {"kind": "ReplicaList", "items": items},
+    )
     manifest = yaml.safe_dump(simulation.document(2))
     with api.running() as server:
         done = run("plan", "-f", "-", "--server", server, *where, text=manifest)
@@ -246,7 +256,7 @@ def test_no_picture_is_said(balancer, where) -> None:
 @pytest.mark.parametrize("words", ["nope", "-n nope", "web -n nope"])
 def test_another_ring_than_the_balancers_is_refused(balancer, where, command, words) -> None:
     draws(balancer, b"<svg/>")
-    balancer.answers["GET /v1/rings/default/web/explain?key=k"] = answer(key="k")
+    balancer.answers["GET /v1/rings/default/web/explain?key=k"] = answer(**WAY)
     done = run(*command.split(), *words.split(), *where)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == "Error from server (Not Found): another ring\n"
@@ -257,3 +267,15 @@ def test_two_names_are_one_too_many(balancer, where, command) -> None:
     done = run(*command.split(), "web", "foo", *where)
     assert (done.exit_code, balancer.asked) == (1, [])
     assert done.stderr == "error: a balancer serves one ring, not web and foo\n"
+
+
+@pytest.mark.parametrize("command", ["plan -f -", "explain --key k", "picture"])
+@pytest.mark.parametrize("body", [b"{}", b"hello"])
+def test_what_is_no_balancer_is_one_line_and_exit_1(balancer, where, command, body) -> None:
+    for method in ("GET", "POST"):
+        balancer.answers[method] = (200, body, {})
+    manifest = yaml.safe_dump(simulation.document(4))
+    done = run(*command.split(), *where, text=manifest)
+    assert (done.exit_code, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Error from server (Unknown): what answers at {balancer.url} is no bal")
