@@ -17,6 +17,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
@@ -45,6 +46,7 @@ _CHECK_SECONDS = 30.0
 _CONTROL = "ringmaster_balancer.control.process"
 _WORKER = "ringmaster_balancer.dataplane.worker"
 _READY_BYTES = 4096
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class StartError(errors.BalancerError):
@@ -487,12 +489,14 @@ def check_files(settings: settings_.Settings) -> None:
             tls.Certificate(cert, key)
     for path in filter(None, (settings.token_file, settings.operator_token_file)):
         try:
-            empty = not Path(path).read_text().strip()
+            token = Path(path).read_text().strip()
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no text"
             raise StartError(f"cannot read the token file {path}: {reason}") from error
-        if empty:
+        if not token:
             raise StartError(f"the token file {path} is empty")
+        if not _TOKEN.fullmatch(token):  # no header could ever say it
+            raise StartError(f"the token file {path} holds more than a token")
     if settings.hash_path:
         try:
             os.scandir(settings.hash_path).close()

@@ -74,7 +74,12 @@ def test_a_wrong_command_line_is_said_and_exits_2(started, arguments):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "No such file"), (" \n", "is empty"), (b"\xff\xfe", "it is no text")],
+    [
+        (None, "No such file"),
+        (" \n", "is empty"),
+        ("a b\n", "holds more than a token"),
+        (b"\xff\xfe", "it is no text"),
+    ],
 )
 def test_a_token_that_cannot_be_used_is_one_line_and_exits_1(tmp_path, content, words):
     token = tmp_path / "token"

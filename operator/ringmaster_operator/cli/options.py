@@ -7,6 +7,7 @@ click itself judges usage, exit code 2.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,8 @@ class Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run it all. What cannot be written, such as to a full disk, is a line as well."""
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not know our arrows
         try:
             return super().main(*args, **kwargs)
         except OSError as error:

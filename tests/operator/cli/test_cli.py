@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -81,3 +82,17 @@ def test_a_full_disk_is_one_line_and_exit_1(words: list[str]) -> None:
             stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+def test_a_terminal_that_does_not_know_a_character_gets_its_number() -> None:
+    script = """
+import click
+from ringmaster_operator import cli
+cli.main.add_command(click.Command("say", callback=lambda: click.echo("web-0 → web-1")))
+cli.main(["say"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "web-0 \\u2192 web-1\n", "")
