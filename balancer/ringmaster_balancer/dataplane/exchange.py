@@ -484,6 +484,10 @@ class Exchange:
             if self.body_done and not self.tunnel and not self.client.choked and pool is not None:
                 self.client.plane.doubt(pool, "quiet in the middle of a response")
             self._cut()
+        elif self.client.choked and not overdue:
+            # It reads nothing of the answer before, so that nobody listens to the member.
+            self._drop_upstream(close=True)
+            self._cut()
         elif upstream is None or pool is None or overdue:
             self._drop_upstream(close=True)
             self.respond(504, "The server did not answer in time")

@@ -621,6 +621,26 @@ def test_a_client_that_is_full_holds_up_a_server_that_is_reached_afterwards() ->
     scripted.run(scenario())
 
 
+def test_a_client_that_reads_nothing_is_cut_and_is_no_fault_of_its_member() -> None:
+    async def scenario() -> None:
+        rules = {"timeouts": {"responseSeconds": 0.2, "bodySeconds": 0.2}}
+        async with scripted.stand(*[scripted.answering()] * 2, rules=rules) as stand:
+            connect, plane = stand.plane.connect, stand.plane
+
+            def full(exchange: Any, pool: Any) -> None:
+                exchange.client.transport.write(bytes(16 * 1024 * 1024))
+                connect(exchange, pool)
+
+            plane.connect = full  # type: ignore[method-assign]
+            client = await stand.connect(limit=1024)
+            client.send(scripted.get())
+            await scripted.eventually(lambda: plane.cuts == 1)
+            assert stand.failures == []
+            assert plane.stats()["retries"] == 0
+
+    scripted.run(scenario())
+
+
 def test_a_slow_server_holds_up_the_client_and_no_memory() -> None:
     async def scenario() -> None:
         go = asyncio.Event()
