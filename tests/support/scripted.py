@@ -108,11 +108,13 @@ Play = Callable[[Peer], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def answering(response: bytes = OK) -> Play:
-    """Answers every bodiless request with the same bytes."""
+def answering(response: bytes = OK, *, after: asyncio.Event | None = None) -> Play:
+    """Answers every bodiless request with the same bytes, once `after` has come."""
 
     async def play(peer: Peer) -> None:
         while await peer.head():
+            if after is not None:
+                await after.wait()
             peer.send(response)
 
     return play
@@ -202,17 +204,22 @@ class Stand:
         addresses: dict[str, str] | None = None,
         replicas: dict[str, str] | None = None,
     ) -> None:
-        """Push a membership; who is not named in `states` is active."""
-        self.generation += 1
-        entries = tuple(
-            members.Member(
-                id=name,
-                replica=(replicas or {}).get(name, f"{name}-r"),
-                address=(addresses or {}).get(name, upstream.address),
-                state=(states or {}).get(name, members.State.ACTIVE),
+        """Push all upstreams as members; who is not named in `states` is active."""
+        self.push(
+            *(
+                members.Member(
+                    id=name,
+                    replica=(replicas or {}).get(name, f"{name}-r"),
+                    address=(addresses or {}).get(name, upstream.address),
+                    state=(states or {}).get(name, members.State.ACTIVE),
+                )
+                for name, upstream in self.upstreams.items()
             )
-            for name, upstream in self.upstreams.items()
         )
+
+    def push(self, *entries: members.Member) -> None:
+        """Push a membership of these."""
+        self.generation += 1
         membership = members.Membership(
             epoch=1,
             generation=self.generation,
@@ -222,7 +229,7 @@ class Stand:
             proxy=self.proxy,
             members=entries,
         )
-        ids = [(name, 100) for name in self.upstreams]
+        ids = [*dict.fromkeys((entry.id, 100) for entry in entries)]
         self.plane.install(membership, table.compile(self.ring, ids))
 
     def owner(self, key: str) -> str:

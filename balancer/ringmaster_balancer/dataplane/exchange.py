@@ -126,15 +126,15 @@ class Exchange:
 
     def _candidates(self) -> selection.Walk:
         """Along its key's candidates among the members of now, without those asked before."""
-        walk, snap, newest = self.walk, self.snapshot, self.client.plane.snapshot
-        assert snap is not None
-        stale = newest is not None and newest is not snap and newest.width
-        if walk is None or stale:
-            asked = walk.tried if walk is not None else [self.pool] if self.pool else []
-            if newest is not None and stale:
-                self.snapshot = snap = newest
-                self.slot = self._slot_in(snap)
-            self.walk = walk = selection.Walk(snap, self.slot, tried=asked)
+        walk, newest = self.walk, self.client.plane.snapshot
+        asked = walk.tried if walk is not None else [self.pool] if self.pool else []
+        if newest is not None and newest.width and newest is not self.snapshot:
+            self.snapshot = newest
+            self.slot = self._slot_in(newest)
+            walk = None
+        if walk is None:
+            assert self.snapshot is not None
+            self.walk = walk = selection.Walk(self.snapshot, self.slot, tried=asked)
         return walk
 
     def _ask_next(self, now: float) -> bool:

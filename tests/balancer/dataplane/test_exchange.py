@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 import pytest
 import scripted
 from ringmaster_balancer import members
-from ringmaster_balancer.ring import table
 
 OK = scripted.OK
 
@@ -356,40 +355,12 @@ def test_a_request_that_may_go_nowhere_else_stays_with_a_member_found_ill(
     scripted.run(scenario())
 
 
-def slow_or_new(release: asyncio.Event) -> tuple[scripted.Play, scripted.Play]:
-    """One member whose answers wait for `release`, and one that answers at once."""
-
-    async def slow(peer: scripted.Peer) -> None:
-        while await peer.head():
-            await release.wait()
-            peer.send(named("old"))
-
-    return slow, scripted.answering(named("new"))
-
-
-def held(stand: scripted.Stand, *entries: tuple[str, str, str, members.State]) -> None:
-    """Push these members: id, replica, whose address it has, state."""
-    stand.generation += 1
-    membership = members.Membership(
-        epoch=1,
-        generation=stand.generation,
-        uid="u",
-        replicas=1,
-        ring=stand.ring,
-        proxy=stand.proxy,
-        members=tuple(
-            members.Member(
-                id=name, replica=replica, address=stand.upstreams[at].address, state=state
-            )
-            for name, replica, at, state in entries
-        ),
+def member(stand: scripted.Stand, replica: str, at: str, *, drains: bool = False) -> members.Member:
+    """`web-0` as this replica, at that upstream's address."""
+    state = members.State.DRAINING if drains else members.State.ACTIVE
+    return members.Member(
+        id="web-0", replica=replica, address=stand.upstreams[at].address, state=state
     )
-    ids = dict.fromkeys((name, 100) for name, *_ in entries)
-    stand.plane.install(membership, table.compile(stand.ring, [*ids]))
-
-
-ACTIVE, DRAINING = members.State.ACTIVE, members.State.DRAINING
-ALONE = ("web-0", "a", "web-0", ACTIVE)
 
 
 @pytest.mark.parametrize("how", ["replaced at once", "scaled up, then ill", "drained, then dead"])
@@ -398,18 +369,20 @@ def test_another_try_is_made_among_the_members_of_now(how: str) -> None:
 
     async def scenario() -> None:
         release = asyncio.Event()
-        async with scripted.stand(*slow_or_new(release), install=False) as stand:
-            held(stand, ALONE)
+        plays = scripted.answering(named("old"), after=release), scripted.answering(named("new"))
+        async with scripted.stand(*plays, install=False) as stand:
+            old, new = member(stand, "a", "web-0"), member(stand, "b", "web-1")
+            stand.push(old)
             client = await stand.connect()
             client.send(scripted.get())
             await scripted.eventually(lambda: stand.upstreams["web-0"].requests == 1)
             if how == "replaced at once":
-                held(stand, ("web-0", "b", "web-1", ACTIVE))
+                stand.push(new)
             elif how == "scaled up, then ill":
-                held(stand, ALONE, ("web-1", "b", "web-1", ACTIVE))
+                stand.push(old, new.model_copy(update={"id": "web-1"}))
                 stand.plane.set_health({"a": False})
             else:
-                held(stand, ("web-0", "a", "web-0", DRAINING), ("web-0", "b", "web-1", ACTIVE))
+                stand.push(member(stand, "a", "web-0", drains=True), new)
                 await stand.upstreams["web-0"].stop()
             status, _, body = await client.response()
             assert (status, body) == (200, b"new")
@@ -421,7 +394,7 @@ def test_another_try_is_made_among_the_members_of_now(how: str) -> None:
 def test_a_request_leaves_an_ill_member_only_for_one_that_takes_it(queue: int) -> None:
     async def scenario() -> None:
         release = asyncio.Event()
-        slow, _ = slow_or_new(release)
+        slow = scripted.answering(after=release)
         rules = {"limits": {"perMember": 1, "queue": queue}}
         async with scripted.stand(slow, slow, rules=rules) as stand:
             clients = [await stand.connect() for _ in range(2)]

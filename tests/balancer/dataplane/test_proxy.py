@@ -172,13 +172,7 @@ def test_a_draining_member_finishes_what_it_has() -> None:
     async def scenario() -> None:
         go = asyncio.Event()
 
-        async def waits(peer: scripted.Peer) -> None:
-            await peer.head()
-            await go.wait()
-            peer.send(scripted.OK)
-            await peer.head()
-
-        async with scripted.stand(waits, scripted.answering()) as stand:
+        async with scripted.stand(scripted.answering(after=go), scripted.answering()) as stand:
             client = await stand.connect()
             client.send(scripted.get(key=stand.key_of("web-0")))
             await scripted.eventually(lambda: stand.plane.in_flight()["web-0-r"] == 1)

@@ -22,6 +22,7 @@ import websockets.asyncio.server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringmaster_balancer import members
+from ringmaster_balancer.dataplane import proxy
 
 CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -581,6 +582,19 @@ def test_a_slow_reader_of_a_large_response_holds_up_the_server_and_no_memory() -
     scripted.run(scenario())
 
 
+def fill_before(plane: proxy.DataPlane, target: bytes, size: int) -> None:
+    """Have the client be full, of an earlier answer's rest, before a member is connected for it."""
+    connect = plane.connect
+
+    def full(exchange: Any, pool: Any) -> None:
+        if exchange.request.target == target:
+            exchange.client.transport.write(bytes(size))
+            assert exchange.client.choked
+        connect(exchange, pool)
+
+    plane.connect = full  # type: ignore[method-assign]
+
+
 def test_a_client_that_is_full_holds_up_a_server_that_is_reached_afterwards() -> None:
     """Its transport says so once, and that was while the next connection was still opened."""
     size = 64 * 1024 * 1024
@@ -594,15 +608,8 @@ def test_a_client_that_is_full_holds_up_a_server_that_is_reached_afterwards() ->
 
     async def scenario() -> None:
         async with scripted.stand(last) as stand:
-            connect, plane = stand.plane.connect, stand.plane
-
-            def full(exchange: Any, pool: Any) -> None:
-                if exchange.request.target == b"/large":
-                    exchange.client.transport.write(bytes(size // 4))  # an earlier answer's rest
-                    assert exchange.client.choked
-                connect(exchange, pool)
-
-            plane.connect = full  # type: ignore[method-assign]
+            plane = stand.plane
+            fill_before(plane, b"/large", size // 4)
             client = await stand.connect(limit=1024)
             client.send(scripted.get() + scripted.get("/large"))
             await scripted.eventually(lambda: len(stand.upstreams["web-0"].peers) == 2)
@@ -625,13 +632,8 @@ def test_a_client_that_reads_nothing_is_cut_and_is_no_fault_of_its_member() -> N
     async def scenario() -> None:
         rules = {"timeouts": {"responseSeconds": 0.2, "bodySeconds": 0.2}}
         async with scripted.stand(*[scripted.answering()] * 2, rules=rules) as stand:
-            connect, plane = stand.plane.connect, stand.plane
-
-            def full(exchange: Any, pool: Any) -> None:
-                exchange.client.transport.write(bytes(16 * 1024 * 1024))
-                connect(exchange, pool)
-
-            plane.connect = full  # type: ignore[method-assign]
+            plane = stand.plane
+            fill_before(plane, b"/", 16 * 1024 * 1024)
             client = await stand.connect(limit=1024)
             client.send(scripted.get())
             await scripted.eventually(lambda: plane.cuts == 1)
