@@ -60,7 +60,7 @@ class Birth:
 class Replica:
     """One pod, container or process, as it was seen.
 
-    `uid` is this very instance (pod UID, container id, `pid:start time`), the precondition of a
+    `uid` is this very instance (pod UID, container id, an id of our own for a process), the precondition of a
     removal; `address` is `host:port`, None until known.
     """
 

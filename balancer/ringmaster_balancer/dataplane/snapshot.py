@@ -1,6 +1,7 @@
 """What a request is routed by: one immutable value, swapped whole when a membership comes.
 
-Law: pure. A request keeps the snapshot that it began with; the pools in it are shared between
+Law: pure. A request keeps the snapshot that it began with until it needs
+another try, which is made among the members of then; the pools in it are shared between
 snapshots, so a member that has gone is closed to it at once.
 """
 
