@@ -248,7 +248,7 @@ def test_a_replica_has_a_session_of_its_own(world):
 def test_our_own_programs_come_first_in_path_and_our_settings_stay_with_us(world, monkeypatch):
     monkeypatch.setenv("RINGMASTER_TOKEN", "secret")
     monkeypatch.setenv("PORT", "1")
-    code = "import os; e = os.environ; print(e['PATH'], e.get('RINGMASTER_TOKEN'), e['PORT'])"
+    code = "import os; e = os.environ; print(e['PATH'], e.get('RINGMASTER_TOKEN'), e['PORT'], flush=True)"
     path, token, port = output(world, python(f"{code}; import time; time.sleep(600)"))[0].split()
 
     assert path.split(os.pathsep)[0] == str(Path(sys.executable).parent)
