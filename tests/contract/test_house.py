@@ -15,6 +15,13 @@ PACKAGES = {
     "server": ROOT / "server" / "ringmaster_server",
     "experiments": ROOT / "experiments" / "ringmaster_experiments",
 }
+# What may stand in the root of the repository; everything else has a folder.
+IN_THE_ROOT = {
+    *(".ci", ".dockerignore", ".gitignore", "balancer", "bench", "docs", "experiments", "hashes"),
+    *("manifests", "operator", "scripts", "server", "tests"),
+    *("ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "Makefile", "README.md"),
+    *("compose.yml", "kind-config.yaml", "pyproject.toml"),
+}
 # What several modules promise together, or what one promises in a second way.
 OWN_SUBJECT = {
     "operator/test_reconcile_properties.py",
@@ -40,6 +47,16 @@ def test_every_test_file_is_named_after_the_module_whose_promises_it_holds(compo
         if not any(p.exists() for p in modules_of(test, tests=tests, package=package))
     ]
     assert sorted(set(strays) - OWN_SUBJECT) == []
+
+
+def test_the_root_holds_known_names_only() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: what is tracked cannot be asked")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    names = {path.partition("/")[0] for path in listed.stdout.split("\0") if path}
+    assert names - IN_THE_ROOT == set()
 
 
 def test_the_folder_operator_cannot_be_imported_in_place_of_pythons_own() -> None:
