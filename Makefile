@@ -35,9 +35,12 @@ help:  ## list the targets
 run: $(RUN_STAMP)  ## three servers behind the balancer, as local processes; Ctrl-C ends it
 	@exec $(BIN)/ringmaster up -f $(SPEC) --port $(PORT) $(UP_FLAGS)
 
+# Tests side by side, a process a core and four at most; what shares an engine stays in one process
+# (tests/conftest.py). 0: one after the other, in the foreground.
+PYTEST_WORKERS ?= auto
 .PHONY: test
 test: $(DEV_STAMP)  ## every test this machine can run (others are skipped and say why)
-	$(BIN)/pytest $(PYTEST_FLAGS)
+	$(BIN)/pytest --numprocesses $(PYTEST_WORKERS) --maxprocesses 4 --dist loadgroup $(PYTEST_FLAGS)
 
 .PHONY: lint
 lint: $(DEV_STAMP)  ## ruff: lint and format
