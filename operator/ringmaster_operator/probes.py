@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -136,8 +135,7 @@ async def check(target: Target, probe: pod.Probe) -> bool:
 
 async def _http_get(target: Target, action: pod.HttpGet) -> bool:
     port = _port(target, action.port)
-    tls = _unverified() if action.scheme == "HTTPS" else None
-    reader, writer = await asyncio.open_connection(target.host, port, ssl=tls, limit=_STATUS_LIMIT)
+    reader, writer = await asyncio.open_connection(target.host, port, limit=_STATUS_LIMIT)
     try:
         writer.write(_request(action, host=f"{target.host}:{port}"))
         return _is_good(await reader.readline())
@@ -197,11 +195,3 @@ def _is_good(status_line: bytes) -> bool:
     """`HTTP/1.1 204 …`: a status from 200 to 399."""
     version, _, rest = status_line.partition(b" ")
     return version.startswith(b"HTTP/") and int(rest[:3]) in _GOOD
-
-
-def _unverified() -> ssl.SSLContext:
-    """As the kubelet: a probe does not verify certificates."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # without loading authorities: 20 ms a probe
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

@@ -38,6 +38,9 @@ PortReference = Annotated[
 # A quantity may be written as a fraction (`cpu: 0.5`), which int-or-string does not allow.
 _ANY = WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
+# Templates that were taken before a rule came are still read, so some rules are the schema's only,
+# and stand in `_senseless` for everybody else.
+_HTTP_ONLY = Field(json_schema_extra={"enum": ["HTTP"]})
 
 
 class EnvVar(Lenient):
@@ -76,8 +79,8 @@ class HttpGet(Lenient):
     """Path of the request."""
     port: PortReference
     """Number or name of the port."""
-    scheme: Literal["HTTP", "HTTPS"] = "HTTP"
-    """HTTP or HTTPS; a certificate is not checked."""
+    scheme: Annotated[Literal["HTTP", "HTTPS"], _HTTP_ONLY] = "HTTP"
+    """HTTP: balancers speak no TLS to replicas."""
     http_headers: Annotated[tuple[HttpHeader, ...], Field(strict=False)] = ()
     """Header fields of the request."""
 
@@ -228,7 +231,8 @@ def _senseless(view: Template, broken: shape.Broken) -> Iterator[errors.Fault]:
         if container.readiness_probe and not broken.touches(
             (*at, "ports"), (*at, "readinessProbe")
         ):
-            yield from _probe_faults(container, (*at, "readinessProbe"))
+            where = (*at, "readinessProbe")
+            yield from _probe_faults(container.readiness_probe, container.ports, where)
 
 
 def _repeated(names: Sequence[str], loc: shape.Loc) -> Iterator[errors.Fault]:
@@ -244,17 +248,22 @@ def _port_faults(container: Container, loc: shape.Loc) -> Iterator[errors.Fault]
         yield from _repeated(names, (*loc, index, "name"))
 
 
-def _probe_faults(container: Container, loc: shape.Loc) -> Iterator[errors.Fault]:
-    probe = container.readiness_probe
+def _probe_faults(
+    probe: Probe, ports: Sequence[ContainerPort], loc: shape.Loc
+) -> Iterator[errors.Fault]:
     given = [field for field in _PROBES if getattr(probe, field)]
     if len(given) != 1:
         yield _fault(loc, f"must have exactly one of {', '.join(list(_PROBES.values())[:3])}")
-    names = {port.name for port in container.ports if port.name}
+    names = {port.name for port in ports if port.name}
     for field in given:
         port = getattr(getattr(probe, field), "port", None)
         if isinstance(port, str) and port not in names:
             message = f"must be the name of one of the container's ports, not {shape.brief(port)}"
             yield _fault((*loc, _PROBES[field], "port"), message)
+    if probe.http_get and probe.http_get.scheme != "HTTP":
+        # It would be ready by TLS, while every request that a balancer sends to it fails.
+        message = 'must be "HTTP", since balancers speak no TLS to replicas, not "HTTPS"'
+        yield _fault((*loc, "httpGet", "scheme"), message)
 
 
 def _fault(loc: shape.Loc, message: str) -> errors.Fault:

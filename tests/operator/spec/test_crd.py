@@ -138,6 +138,12 @@ def test_the_server_adds_nothing_to_a_template() -> None:
     assert served["spec"]["template"] == document["spec"]["template"]
 
 
+def test_the_server_takes_no_readiness_by_tls_on_clusters_without_rules_either() -> None:
+    places = dict(nodes(crd.schema(cel=False)))
+    get = places[".spec.template.spec.containers[].readinessProbe.httpGet.scheme"]
+    assert get["enum"] == ["HTTP"]
+
+
 def test_a_scaler_finds_what_it_reads() -> None:
     (version,) = crd.document()["spec"]["versions"]
     assert version["subresources"]["scale"] == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ringmaster_operator import spec
 from serversets import changed, faults
 
 FIRST = "spec.template.spec.containers.0"
@@ -33,6 +34,7 @@ PROBE = f"{FIRST}.readinessProbe"
         (PROBE, {"tcpSocket": {"port": "htpp"}}, "readinessProbe.tcpSocket.port"),
         (PROBE, {"tcpSocket": {"port": 70_000}}, "readinessProbe.tcpSocket.port"),
         (f"{PROBE}.timeoutSeconds", 0, "readinessProbe.timeoutSeconds"),
+        (f"{PROBE}.httpGet.scheme", "HTTPS", "readinessProbe.httpGet.scheme"),
     ],
 )
 def test_a_fault_of_the_first_container_has_its_path(path: str, value: object, where: str) -> None:
@@ -66,3 +68,15 @@ def test_an_entry_at_fault_moves_no_other() -> None:
 )
 def test_what_only_a_cluster_honours_is_no_fault_of_the_spec(probe: dict[str, object]) -> None:
     assert faults(changed((PROBE, probe))) == []
+
+
+@pytest.mark.parametrize("kind", ["livenessProbe", "startupProbe"])
+def test_tls_of_probes_that_decide_no_readiness_is_the_kubelets_business(kind: str) -> None:
+    probe = {"httpGet": {"port": 8443, "scheme": "HTTPS"}}
+    assert faults(changed((f"{FIRST}.{kind}", probe))) == []
+
+
+def test_a_template_that_was_taken_before_a_rule_came_is_still_read() -> None:
+    old = changed((f"{PROBE}.httpGet.scheme", "HTTPS"))["spec"]["template"]
+    assert faults(changed(("spec.template", old)))
+    assert spec.container(old).readiness_probe
