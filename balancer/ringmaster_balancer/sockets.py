@@ -15,17 +15,55 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
+
 from ringmaster_balancer import errors
+
+_log = structlog.get_logger()
 
 # Beyond the kernel's somaxconn it is cut down silently.
 _BACKLOG = 4096
 _DESCRIPTORS = 1_048_576  # as Linux' fs.nr_open has it
 # The processes of a supervisor that was killed end within a second.
 _TAKEN_SECONDS = 2.0
+# What a call can lack that no peer can give. EADDRNOTAVAIL: every local port towards that address
+# is in use (connect(2)).
+_SHORTAGES = {
+    errno.EMFILE: "descriptors",
+    errno.ENFILE: "descriptors",
+    errno.EADDRNOTAVAIL: "ports",
+    errno.ENOBUFS: "memory",
+    errno.ENOMEM: "memory",
+}
+_COMPLAIN_SECONDS = 60.0  # between two log lines about the same shortage
 
 
 class ListenError(errors.BalancerError):
     """An address cannot be listened on; one line says why."""
+
+
+def shortage(error: OSError) -> str:
+    """What this machine has run out of, if that is why a call failed; else empty.
+
+    Whoever was to be reached must not be blamed for it.
+    """
+    return _SHORTAGES.get(error.errno or 0, "")
+
+
+class Shortages:
+    """Counts by resource how often this process lacked it, and logs that once a minute."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self._complained: dict[str, float] = {}
+
+    def note(self, what: str) -> None:
+        """It was lacking once more."""
+        count = self.counts[what] = self.counts.get(what, 0) + 1
+        now = time.monotonic()
+        if now - self._complained.get(what, -_COMPLAIN_SECONDS) >= _COMPLAIN_SECONDS:
+            self._complained[what] = now
+            _log.error("out of resources, no member is blamed", resource=what, count=count)
 
 
 def spread() -> bool:

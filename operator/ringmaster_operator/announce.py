@@ -70,11 +70,20 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What one balancer said; status 0: nothing in time, `message` says why."""
+    """What one balancer said; status 0: nothing in time, `message` says why.
+
+    `asked`: false if we ourselves lacked what it takes, so that its silence means nothing.
+    """
 
     status: int
     body: dict[str, Any]
     message: str = ""
+    asked: bool = True
+
+    @property
+    def live(self) -> bool:
+        """Whether it must be reckoned with: it spoke, or was not asked."""
+        return bool(self.status) or not self.asked
 
 
 @dataclass(slots=True)
@@ -209,16 +218,15 @@ class HttpAnnouncer:
             return None  # it serves another ring, or another set's: nothing moves in ours
         if answer.status == requests.codes.ok:
             return _judgement(url, answer.body)
-        refused = str(answer.body.get("reason") or "Refused") if answer.status else ""
+        refused = str(answer.body.get("reason") or "Refused") if answer.live else ""
         message = str(answer.body.get("message") or _said(answer))
-        live = bool(answer.status)
-        return observed.Judgement(url=url, live=live, refused=refused, message=message)
+        return observed.Judgement(url=url, live=answer.live, refused=refused, message=message)
 
     def _withdraw(self, url: str, *, uid: str) -> observed.BalancerView | None:
         answer = self._ask("DELETE", f"{url}?uid={quote(uid, safe='')}")
         if answer.status in _WITHDRAWN:
             return None
-        return observed.BalancerView(url=url, live=bool(answer.status), message=_said(answer))
+        return observed.BalancerView(url=url, live=answer.live, message=_said(answer))
 
     def _ask(self, method: str, url: str, document: dict[str, Any] | None = None) -> _Answer:
         line = self._line(url)
@@ -242,6 +250,9 @@ class HttpAnnouncer:
                 # are idempotent, so once more on a fresh one.
                 return self._once(line, method, url, document)
         except requests.RequestException as error:
+            lacking = errors.shortage(error)
+            if lacking:
+                return _Answer(0, {}, f"could not be asked: no {lacking} left here", asked=False)
             return _Answer(status=0, body={}, message=_reason(error))
 
     def _wait_for(self, line: _Line, url: str) -> None:
@@ -348,7 +359,7 @@ def _ours(view: observed.BalancerView, key: observed.Owner) -> observed.Balancer
 
 def _view(url: str, answer: _Answer) -> observed.BalancerView:
     if answer.status != requests.codes.ok:
-        live = bool(answer.status)
+        live = answer.live
         return observed.BalancerView(url=url, live=live, known=not live, message=_said(answer))
     body = answer.body
     return observed.BalancerView(

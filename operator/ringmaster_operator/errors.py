@@ -5,7 +5,32 @@ Law: an edge maps every foreign error to one of these once, chained; nothing els
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
+from typing import Final
+
+# What a call can lack that no peer can give. EADDRNOTAVAIL: every local port towards that address
+# is in use (connect(2)); EAGAIN: there are too many processes (fork(2)).
+_SHORTAGES: Final = {
+    errno.EMFILE: "file descriptors",
+    errno.ENFILE: "file descriptors",
+    errno.EADDRNOTAVAIL: "local ports",
+    errno.EAGAIN: "processes",
+    errno.ENOBUFS: "memory",
+    errno.ENOMEM: "memory",
+}
+
+
+def shortage(error: BaseException | None) -> str:
+    """What this machine has run out of, if that is why a call failed; else empty.
+
+    Whoever was to be reached must not be blamed for it. Libraries wrap such an error: causes count.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            return _SHORTAGES[error.errno]
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 class RingmasterError(Exception):

@@ -18,7 +18,7 @@ from urllib import parse
 
 import structlog
 
-from ringmaster_operator import readiness
+from ringmaster_operator import errors, readiness
 
 if TYPE_CHECKING:
     from ringmaster_operator import background
@@ -29,6 +29,7 @@ Executor = Callable[[tuple[str, ...], float], Awaitable[bool]]
 
 _STATUS_LIMIT = 4096  # bytes of a status line
 _GOOD = range(200, 400)  # as the kubelet has it
+_COMPLAIN_SECONDS = 60.0  # between two log lines about probes that could not be made
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,10 @@ class Target:
     ports: Mapping[int, int] = field(default_factory=dict)
 
 
+class CannotProbe(errors.RingmasterError):
+    """A probe could not be made for want of a resource of our own; its words name the resource."""
+
+
 class Prober:
     """Keeps the readiness of every target; `on_change(uid, state)` is called on the loop."""
 
@@ -63,6 +68,8 @@ class Prober:
         self._states: dict[str, readiness.Readiness] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._log = structlog.get_logger()
+        self._lacked = 0  # probes that could not be made
+        self._complained = -_COMPLAIN_SECONDS
 
     def add(self, target: Target, state: readiness.Readiness | None = None) -> readiness.Readiness:
         """Probe a target from now on; `state` is what is known of an adopted one. Returns it."""
@@ -99,16 +106,35 @@ class Prober:
         await asyncio.sleep(born + probe.initial_delay_seconds - time.monotonic())
         while True:
             began = time.monotonic()
-            good = await check(target, probe)
-            before = self._states.get(target.uid)
-            if before is None:
+            good = await self._asked(target, probe)
+            state = self._states.get(target.uid)
+            if state is None:
                 return
-            state = readiness.after(before, good=good, now=self._clock(), probe=probe)
-            self._states[target.uid] = state
-            if state.ready is not before.ready:
-                self._tell(target.uid, state)
+            if good is not None:
+                state = self._judge(target, probe, state, good=good)
             pause = readiness.delay(state, age=time.monotonic() - born, probe=probe)
             await asyncio.sleep(began + pause - time.monotonic())
+
+    async def _asked(self, target: Target, probe: pod.Probe) -> bool | None:
+        """The result of one probe; None if we could not make it, which says nothing of the replica."""
+        try:
+            return await check(target, probe)
+        except CannotProbe as error:
+            self._lacked += 1
+            now = time.monotonic()
+            if now - self._complained >= _COMPLAIN_SECONDS:
+                self._complained = now
+                self._log.error("probes-not-possible", lacking=str(error), count=self._lacked)
+            return None
+
+    def _judge(
+        self, target: Target, probe: pod.Probe, before: readiness.Readiness, *, good: bool
+    ) -> readiness.Readiness:
+        state = readiness.after(before, good=good, now=self._clock(), probe=probe)
+        self._states[target.uid] = state
+        if state.ready is not before.ready:
+            self._tell(target.uid, state)
+        return state
 
     def _tell(self, uid: str, state: readiness.Readiness) -> None:
         """A listener that fails must not end the watch: nobody would notice a death any more."""
@@ -119,7 +145,11 @@ class Prober:
 
 
 async def check(target: Target, probe: pod.Probe) -> bool:
-    """Ask once, within the probe's timeout."""
+    """Ask once, within the probe's timeout.
+
+    Raises:
+        CannotProbe: the operator itself lacks something, which the words name.
+    """
     try:
         async with asyncio.timeout(probe.timeout_seconds):
             if probe.http_get is not None:
@@ -128,8 +158,11 @@ async def check(target: Target, probe: pod.Probe) -> bool:
                 return await _tcp_connect(target, probe.tcp_socket)
             if probe.exec is not None:
                 return await target.execute(probe.exec.command, probe.timeout_seconds)
-    except Exception:  # noqa: BLE001 – whatever goes wrong, the answer is no; the watch goes on
-        return False
+    except Exception as error:
+        lacking = errors.shortage(error)
+        if lacking:
+            raise CannotProbe(lacking) from error
+        return False  # whatever goes wrong, the answer is no; the watch goes on
     return True
 
 

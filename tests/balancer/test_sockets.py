@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
 import threading
 
 import pytest
+import structlog.testing
 from ringmaster_balancer import sockets
 
 reuse = pytest.mark.skipif(not sockets.spread(), reason="this kernel spreads no connections")
@@ -111,3 +113,36 @@ def test_as_many_files_may_be_opened_as_the_system_allows():
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == hard
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("number", "lacking"),
+    [
+        (errno.EMFILE, "descriptors"),
+        (errno.ENFILE, "descriptors"),
+        (errno.EADDRNOTAVAIL, "ports"),
+        (errno.ENOBUFS, "memory"),
+        (errno.ENOMEM, "memory"),
+        (errno.ECONNREFUSED, ""),
+        (errno.EHOSTUNREACH, ""),
+        (socket.EAI_NONAME, ""),
+    ],
+)
+def test_what_we_lack_ourselves_is_told_from_what_a_peer_does(number, lacking):
+    assert sockets.shortage(OSError(number, "words")) == lacking
+
+
+def test_a_shortage_is_counted_each_time_and_logged_once_a_minute(monkeypatch):
+    times = iter((1000.0, 1001.0, 1059.0, 1060.0, 1060.0))
+    monkeypatch.setattr(sockets.time, "monotonic", lambda: next(times))
+    shortages = sockets.Shortages()
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(4):
+            shortages.note("descriptors")
+        shortages.note("ports")
+    assert shortages.counts == {"descriptors": 4, "ports": 1}
+    assert [(line["resource"], line["count"]) for line in logs] == [
+        ("descriptors", 1),
+        ("descriptors", 4),
+        ("ports", 1),
+    ]

@@ -14,6 +14,7 @@ from typing import Any
 
 import http_balancer
 import pytest
+import stack
 from ringmaster_operator import announce, errors, observed
 from ringmaster_operator.api import certificates
 
@@ -79,6 +80,16 @@ def test_a_dead_balancer_is_listed_as_not_live_and_hinders_nobody(balancer) -> N
         views = made.announce(WEB, NO_URLS, document()).views
     assert [(view.url, view.live) for view in views] == [(dead, False), (balancer.url, True)]
     assert views[0].message == "no connection"
+
+
+def test_a_balancer_that_we_have_no_descriptor_to_ask_is_not_taken_for_dead(balancer) -> None:
+    """A dead one is waited for no more: what it holds as active would be removed undrained."""
+    with announcer(balancer.url) as made, stack.no_descriptor_left():
+        (view,) = made.announce(WEB, NO_URLS, document()).views
+        (judgement,) = made.judge(WEB, NO_URLS, {})
+    assert (view.live, view.known) == (True, False)
+    assert view.message == "could not be asked: no file descriptors left here"
+    assert (judgement.live, judgement.refused) == (True, "Refused")
 
 
 def test_a_balancer_that_hangs_is_not_live(balancer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import queue
 import sys
 import time
@@ -11,6 +12,7 @@ import time
 import psutil
 import pytest
 import stack
+import structlog.testing
 from ringmaster_operator import background, probes, readiness
 from ringmaster_operator.spec import pod
 
@@ -191,6 +193,33 @@ def test_a_change_is_called_back_and_kept(prober):
     assert (second[0], second[1].ready) == ("a", False)
     assert second[1].since > first[1].since
     assert made.state("a").ready is False
+
+
+def test_what_we_lack_ourselves_changes_no_judgement_and_is_said_once_a_minute(prober):
+    made, changes, loop = prober
+    listening = server(b"HTTP/1.1 200 OK\r\n\r\n")
+    port = on(loop, listening.__aenter__())
+    probe = http().model_copy(update={"failure_threshold": 1, "period_seconds": 0.01})
+    made.add(target(probe, port=port))
+    assert changes.get(timeout=20)[1].ready
+    with structlog.testing.capture_logs() as logs, stack.no_descriptor_left():
+        stack.eventually(lambda: made._lacked > 5, what="probes that could not be made")
+    assert [(line["event"], line["lacking"]) for line in logs] == [
+        ("probes-not-possible", "file descriptors")
+    ]
+    assert changes.empty()
+    assert made.state("a").ready
+    on(loop, listening.__aexit__(None, None, None))
+    assert changes.get(timeout=20)[1].ready is False
+
+
+def test_a_command_for_which_we_have_no_process_left_says_nothing_of_the_replica():
+    async def execute(_command, _seconds):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    probe = pod.Probe(exec=pod.Exec(command=("true",)))
+    with pytest.raises(probes.CannotProbe, match="processes"):
+        asyncio.run(probes.check(target(probe, execute=execute), probe))
 
 
 def test_a_listener_that_fails_ends_no_watch():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -185,6 +187,15 @@ class Balancer:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=30)
+
+
+def allow_descriptors(pid: int, more: int) -> None:
+    """Let a running process open at most so many files beyond those that it has."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    have = {int(each.name) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    free = (number for number in itertools.count() if number not in have)
+    limit = next(itertools.islice(free, more, None))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, hard))
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ def total(stats: Iterable[Stats]) -> dict[str, Any]:
     return {
         **_sums(every, (*_COUNTERS, *_LEVELS)),
         "own": _by_key(each.get("own", {}) for each in every),
+        "shortages": _by_key(each.get("shortages", {}) for each in every),
         "durations": _durations([each["durations"] for each in every if "durations" in each]),
         "members": _members([m for each in every for m in each.get("members", ())]),
     }

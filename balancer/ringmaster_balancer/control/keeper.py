@@ -199,7 +199,13 @@ class Keeper:
             held=self._store.held,
             healthy=self._prober.healthy(),
             in_flight=hub.in_flight(reports),
-            stats=counters.total([self._retired.stats, *(each.stats for each in reports)]),
+            stats=counters.total(
+                [
+                    self._retired.stats,
+                    *(each.stats for each in reports),
+                    {"shortages": self._prober.shortages.counts},
+                ]
+            ),
             workers=self._hub.workers,
             workers_expected=self._expected,
             write_errors=self._store.write_errors,

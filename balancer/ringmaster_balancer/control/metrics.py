@@ -157,6 +157,14 @@ def _traffic(stats: Mapping[str, Any]) -> Iterator[core.Metric]:
     for code, count in sorted(stats.get("own", {}).items()):
         own.add_metric([code], count)
     yield own
+    shortages = core.CounterMetricFamily(
+        "ringmaster_balancer_shortages",
+        "Connections and probes that the balancer lacked a resource for; no member is blamed.",
+        labels=["resource"],
+    )
+    for resource, count in sorted(stats.get("shortages", {}).items()):
+        shortages.add_metric([resource], count)
+    yield shortages
     histogram = core.HistogramMetricFamily(
         "ringmaster_balancer_request_duration_seconds",
         "From a request's head to the end of its response, whoever answered.",

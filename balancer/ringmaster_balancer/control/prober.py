@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
+import functools
 import http
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
 
-from ringmaster_balancer import members
+from ringmaster_balancer import members, sockets
 from ringmaster_balancer.control import health
 
 _log = structlog.get_logger()
@@ -25,8 +25,6 @@ _log = structlog.get_logger()
 # Between the probes of a member in doubt: enough for a listener that is just being replaced.
 _HURRY_SECONDS = 0.02
 _READ_BYTES = 65_536
-# Our own shortage says nothing about a member.
-_OUR_FAULT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +39,13 @@ class Target:
 Probe = Callable[[Target, members.Health], Awaitable[health.Finding | None]]
 
 
-async def check(target: Target, settings: members.Health) -> health.Finding | None:
-    """One probe: good is a connect, or 200..399 from the health path. None: we could not try."""
+async def check(
+    target: Target, settings: members.Health, *, lacking: Callable[[str], None] | None = None
+) -> health.Finding | None:
+    """One probe: good is a connect, or 200..399 from the health path.
+
+    None: it could not be made for want of a resource of our own, which `lacking` is told.
+    """
     host, port = members.split_address(target.address)
     try:
         async with asyncio.timeout(settings.timeout_seconds):
@@ -54,7 +57,10 @@ async def check(target: Target, settings: members.Health) -> health.Finding | No
             finally:
                 writer.close()
     except OSError as error:  # TimeoutError is one
-        return None if error.errno in _OUR_FAULT else health.Finding.SILENT
+        resource = sockets.shortage(error)
+        if resource and lacking is not None:
+            lacking(resource)
+        return None if resource else health.Finding.SILENT
     except ValueError:  # a status line without end
         return health.Finding.SILENT
 
@@ -91,10 +97,11 @@ class Prober:
     """
 
     def __init__(
-        self, *, on_change: Callable[[dict[str, bool]], None], probe: Probe = check
+        self, *, on_change: Callable[[dict[str, bool]], None], probe: Probe | None = None
     ) -> None:
         self._on_change = on_change
-        self._probe = probe
+        self.shortages = sockets.Shortages()
+        self._probe = probe or functools.partial(check, lacking=self.shortages.note)
         self._settings = members.Health()
         self._watched: dict[Target, _Watched] = {}
 

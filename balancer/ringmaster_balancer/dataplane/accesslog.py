@@ -43,6 +43,11 @@ def label(member: str, replica: str) -> str:
     return f'"member":{_quoted(member)},"replica":{_quoted(replica)},'
 
 
+def _why(reason: str) -> str:
+    """Only a line about something that failed has it."""
+    return f'"reason":{_quoted(reason)},' if reason else ""
+
+
 class AccessLog:
     """One worker's. `path`: a file, or STDOUT. One that cannot be opened takes and counts lines."""
 
@@ -87,15 +92,16 @@ class AccessLog:
             f'"upstreamTime":{waited},{_NOBODY if pool is None else pool.label}'
             f'"slot":{"null" if exchange.slot < 0 else exchange.slot},'
             f'"generation":{"null" if snap is None else snap.generation},'
-            f'"retries":{exchange.attempts},"requestId":{key},"end":"{end}"}}\n'
+            f'"retries":{exchange.attempts},"requestId":{key},{_why(exchange.reason)}"end":"{end}"}}\n'
         )
 
-    def refused(self, peer: str, status: int) -> None:
+    def refused(self, peer: str, status: int, reason: str) -> None:
         """What came was no request."""
         self._put(
             f'{{"time":"{self._now()}","client":{_quoted(peer)},"method":null,"path":null,'
             f'"status":{status},"bytes":0,"duration":0.000000,"upstreamTime":null,{_NOBODY}'
-            '"slot":null,"generation":null,"retries":0,"requestId":null,"end":"complete"}\n'
+            f'"slot":null,"generation":null,"retries":0,"requestId":null,{_why(reason)}'
+            '"end":"complete"}\n'
         )
 
     def _now(self) -> str:

@@ -110,7 +110,7 @@ class Client(asyncio.Protocol):
             self.lingering = True  # an answer would cost a descriptor for as long as it lingers
             self.transport.abort()
         elif limit and len(plane.clients) > limit:
-            plane.refused(self.peer, 503)
+            plane.refused(self.peer, 503, "Too many connections")
             wire = responses.error(503, "Too many connections", close=True)
             plane.outbox.write(self.transport, responses.dated(wire, plane.date))
             self._linger()
@@ -566,7 +566,7 @@ class Client(asyncio.Protocol):
 
     def refuse(self, status: int, message: str, *, head: bytes = b"") -> None:
         """Answer what is no request, and close: what follows can not be trusted."""
-        self.plane.refused(self.peer, status)
+        self.plane.refused(self.peer, status, message)
         bodiless = head.startswith(b"HEAD ")
         wire = responses.error(status, message, close=True, bodiless=bodiless)
         self.plane.outbox.write(self.transport, responses.dated(wire, self.plane.date))

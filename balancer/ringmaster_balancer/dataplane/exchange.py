@@ -41,6 +41,7 @@ class Exchange:
         "kept",
         "kept_bytes",
         "pool",
+        "reason",
         "renewed",
         "replayable",
         "request",
@@ -89,6 +90,7 @@ class Exchange:
         self.will_close = False
         self.upstream_keeps_alive = False
         self.status = 0
+        self.reason = ""  # for the access log: what failed, on the last member or with us
         self.started = 0.0
         self.asked = 0.0  # when it was handed to the member
         self.answered = -1.0  # when its answer came; known only for the access log
@@ -375,6 +377,7 @@ class Exchange:
         self._drop_upstream(close=True)
         pool = self.pool
         assert pool is not None
+        self.reason = reason
         self.client.plane.failed(pool, reason)
         if self.begun:
             self._cut()
@@ -392,7 +395,8 @@ class Exchange:
         pool = self.pool
         assert pool is not None
         if self.begun:
-            self.client.plane.failed(pool, "closed in the middle of a response")
+            self.reason = "closed in the middle of a response"
+            self.client.plane.failed(pool, self.reason)
             self._cut()
             return
         reason = "reset" if error else "closed before its response"
@@ -412,19 +416,32 @@ class Exchange:
         """Whether the same member may be asked on a fresh connection."""
         return self.replayable and self.kept is not None and pool.open and not self.renewed
 
-    def connect_failed(self, pool: snapshot.Pool, reason: str) -> None:
+    def connect_failed(self, pool: snapshot.Pool, reason: str, *, ours: bool = False) -> None:
         """No connection to the member: nothing of the request was sent."""
         pool.leave()
-        self.failed(pool, reason)
+        self.failed(pool, reason, ours=ours)
 
     def failed(
-        self, pool: snapshot.Pool, reason: str, *, timeout: bool = False, again: bool = True
+        self,
+        pool: snapshot.Pool,
+        reason: str,
+        *,
+        timeout: bool = False,
+        again: bool = True,
+        ours: bool = False,
     ) -> None:
-        """Try the next candidate if that is allowed, else answer."""
-        self.client.plane.failed(pool, reason)
+        """Try the next candidate if that is allowed, else answer.
+
+        `ours`: for want of a resource of our own; the next one may have an idle connection.
+        """
+        self.reason = reason
+        if not ours:
+            self.client.plane.failed(pool, reason)
         if again and self._again():
             return
-        if timeout:
+        if ours:
+            self.respond(503, "The balancer lacks a resource to ask a server")
+        elif timeout:
             self.respond(504, "The server did not answer in time")
         else:
             self.respond(502, "The server failed, and so did those after it")
@@ -483,10 +500,12 @@ class Exchange:
             # While its own body is incomplete it may be the client that the server waits for.
             if self.body_done and not self.tunnel and not self.client.choked and pool is not None:
                 self.client.plane.doubt(pool, "quiet in the middle of a response")
+            self.reason = "quiet for too long"
             self._cut()
         elif self.client.choked and not overdue:
             # It reads nothing of the answer before, so that nobody listens to the member.
             self._drop_upstream(close=True)
+            self.reason = "the client reads nothing"
             self._cut()
         elif upstream is None or pool is None or overdue:
             self._drop_upstream(close=True)
@@ -539,6 +558,7 @@ class Exchange:
         An answer in the middle of a response that runs already would be part of that one's body.
         """
         self.abandon()
+        self.reason = message
         if self.begun:
             self._cut()
         else:
@@ -559,6 +579,7 @@ class Exchange:
     def respond(self, status: int, message: str, *, plain: bool = True) -> None:
         """Answer ourselves. Not `plain`: the connection can not be trusted any more."""
         request = self.request
+        self.reason = self.reason or message
         close = not (plain and request.keep_alive and self.body_done) or self.client.ending
         close = close or request.upgrade is not None
         bodiless = request.method == b"HEAD"

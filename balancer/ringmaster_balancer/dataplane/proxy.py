@@ -126,6 +126,7 @@ class DataPlane:
         self.buckets = [0] * (len(upstreams.BUCKETS) + 1)
         self.seconds = 0.0
         self.own: dict[int, int] = {}
+        self.shortages = sockets.Shortages()
 
     def _make_readers(self) -> None:
         limit = self.rules.header_count
@@ -350,7 +351,7 @@ class DataPlane:
         pool.connects += 1
         connection = upstream.Upstream(self, pool)
         loop = asyncio.get_running_loop()
-        reason = ""
+        reason = resource = ""
         try:
             async with asyncio.timeout(exchange.rules.connect_seconds):
                 if pool.unix is not None:
@@ -361,6 +362,9 @@ class DataPlane:
             reason = "connect timed out"
         except OSError as error:
             reason = f"connect failed: {error.strerror or error}"
+            resource = sockets.shortage(error)
+            if resource:
+                self.shortages.note(resource)
         except Exception as error:  # noqa: BLE001 - logged; or the request would wait for nothing
             reason = f"connect failed: {type(error).__name__}"
             _log.exception("connect failed", address=pool.identity.address)
@@ -368,7 +372,7 @@ class DataPlane:
             reason = "closed at once"  # nothing of the request is given away for that
         wanted = exchange.client.exchange is exchange and exchange.pool is pool
         if reason and wanted:
-            exchange.connect_failed(pool, reason)
+            exchange.connect_failed(pool, reason, ours=bool(resource))
         elif reason:
             pool.leave()
         elif wanted:
@@ -543,11 +547,11 @@ class DataPlane:
         self.buckets[bisect_left(upstreams.BUCKETS, taken)] += 1
         self.seconds += taken
 
-    def refused(self, peer: str, status: int) -> None:
+    def refused(self, peer: str, status: int, reason: str) -> None:
         """An answer of ours to what was no request."""
         self.own[status] = self.own.get(status, 0) + 1
         if self.log is not None:
-            self.log.refused(peer, status)
+            self.log.refused(peer, status, reason)
 
     def in_flight(self) -> dict[str, int]:
         """Requests in flight by replica, draining ones included."""
@@ -584,6 +588,7 @@ class DataPlane:
             "panic": int(self.panic),
             "lostLines": self._lost_lines + (self.log.dropped if self.log is not None else 0),
             "own": {str(status): count for status, count in self.own.items()},
+            "shortages": dict(self.shortages.counts),
             "durations": {
                 "bounds": list(upstreams.BUCKETS),
                 "counts": [sum(column) for column in zip(*every, strict=True)],

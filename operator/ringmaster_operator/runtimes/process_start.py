@@ -5,7 +5,6 @@ Law: an argv list, never a shell; a session and group of its own, no pipes: it o
 
 from __future__ import annotations
 
-import errno
 import subprocess
 from pathlib import Path
 from typing import BinaryIO
@@ -15,8 +14,6 @@ from ringmaster_operator.runtimes import process_ledger, process_os
 
 # Where replicas listen if they heed HOST, and where they are probed: nobody else can reach them.
 HOST = "127.0.0.1"
-# What passes again; anything else goes on failing until somebody changes something.
-_EXHAUSTED = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
 def container(record: process_ledger.Record) -> spec.Container:
@@ -64,6 +61,6 @@ def _why_not(program: str, error: OSError | ValueError) -> errors.RingmasterErro
     if not isinstance(error, OSError):  # a NUL byte
         return errors.RefusedError("InvalidCommand", f"cannot start {program!r}: {error}")
     words = f"cannot start {program!r}: {error.strerror}: {error.filename or program}"
-    if error.errno in _EXHAUSTED:
+    if errors.shortage(error):  # passes again; anything else fails until somebody changes something
         return errors.RetryLater(words)
     return errors.RefusedError("InvalidCommand", words)

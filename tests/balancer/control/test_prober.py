@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import re
 import socket
 
+import balancer_process as balancers
 import pytest
+import requests
 from ringmaster_balancer import members
 from ringmaster_balancer.control import health, prober
 
@@ -215,3 +218,25 @@ def test_whether_a_member_answers_at_all_is_news_while_it_is_out():
         assert w.prober.erring() == []
 
     run(scenario)
+
+
+def test_a_prober_without_descriptors_says_so_and_changes_no_judgement(tmp_path):
+    with (
+        balancers.upstreams("a") as (server,),
+        balancers.running(tmp_path, "--workers", "1") as balancer,
+        requests.Session() as session,
+    ):
+        balancer.push(balancers.document(("a", server.address)))
+        assert session.get(f"{balancer.control}/metrics", timeout=10).ok
+        balancers.eventually(lambda: len(server.asked) > 2, what="probes")
+        balancers.allow_descriptors(balancer.pid("control"), 0)
+
+        def lacking():
+            told = session.get(f"{balancer.control}/metrics", timeout=10).text
+            found = re.search(r'_shortages_total\{resource="descriptors"\} ([\d.]+)', told)
+            return told if found and float(found[1]) > 5 else None
+
+        told = balancers.eventually(lacking, what="probes that could not be made")
+        assert 'member_healthy{member="a",replica="a-r"} 1.0' in told
+        assert balancer.text().count("out of resources") == 1
+        assert "member is unhealthy" not in balancer.text()

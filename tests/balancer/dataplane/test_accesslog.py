@@ -306,7 +306,7 @@ def test_a_pipe_whose_reader_comes_later_holds_up_nobody(tmp_path: Path) -> None
     opening.start()
     opening.join(scripted.PATIENCE)
     (log,) = logs
-    log.refused("192.0.2.1", 400)
+    log.refused("192.0.2.1", 400, "malformed")
     with fifo.open() as reader:
         assert json.loads(reader.readline())["client"] == "192.0.2.1"
         log.close()

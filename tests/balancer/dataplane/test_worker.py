@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import re
 import select
 import signal
 import socket
 from pathlib import Path
 
+import balancer_process as balancers
 import fake_worker
+import psutil
 import pytest
+import requests
 import structlog.testing
 from ringmaster_balancer import ipc, members, settings, sockets
 from ringmaster_balancer.dataplane import worker
@@ -252,3 +257,54 @@ def test_the_end_of_the_supervisor_is_the_end_of_the_worker():
         control.close()
 
     run(scenario)
+
+
+def test_a_worker_without_descriptors_answers_503_and_blames_no_member(tmp_path):
+    log = tmp_path / "access.log"
+    flags = ("--workers", "1", "--access-log", str(log))
+    with (
+        balancers.upstreams("a", "b") as servers,
+        balancers.running(tmp_path, *flags) as balancer,
+        contextlib.ExitStack() as stack,
+    ):
+        places = [(each.name, each.address) for each in servers]
+        balancer.push(
+            balancers.document(
+                *places, proxy={"accessLog": True, "outlier": {"consecutiveFailures": 1}}
+            )
+        )
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", balancer.ports[0])))
+            for _ in range(24)
+        ]
+        for client in clients:
+            client.settimeout(20)
+            client.sendall(b"GET /refused HTTP/1.1\r\n")  # it was accepted once this was read
+        worker_pid = balancer.pid("worker-0")
+        balancers.eventually(
+            lambda: len(psutil.Process(worker_pid).net_connections()) >= 24, what="the clients"
+        )
+        balancers.eventually(lambda: "workers 1.0" in scrape(balancer), what="a scrape")
+        balancers.allow_descriptors(worker_pid, 4)
+        for client in clients:
+            client.sendall(b"Host: x\r\nConnection: close\r\n\r\n")
+        answers = [b"".join(iter(lambda c=client: c.recv(4096), b"")) for client in clients]
+        statuses = [int(answer.split()[1]) for answer in answers]
+        assert set(statuses) == {200, 503}
+        assert statuses.count(503) >= 10
+        told = scrape(balancer)
+        refused = re.search(r'_shortages_total\{resource="descriptors"\} ([\d.]+)', told)
+        assert refused
+        assert float(refused[1]) >= statuses.count(503)
+        for name in "ab":
+            assert f'member_failures_total{{member="{name}",replica="{name}-r"}} 0.0' in told
+            assert f'member_ejected{{member="{name}",replica="{name}-r"}} 0.0' in told
+        assert balancer.text().count("out of resources") == 1
+        balancers.eventually(lambda: log.read_text().count("\n") == 24, what="the access log")
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        reasons = {line["reason"] for line in lines if line["status"] == 503}
+        assert reasons == {"connect failed: Too many open files"}
+
+
+def scrape(balancer):
+    return requests.get(f"{balancer.control}/metrics", timeout=10).text

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -67,23 +65,10 @@ def test_a_zombie_and_one_that_never_was_have_no_mark(platform, child):
     assert process_os.mark(2**22 + 1) is None
 
 
-@contextlib.contextmanager
-def no_descriptor_left():
-    """Not one more file can be opened."""
-    lowest = os.open(os.devnull, os.O_RDONLY)
-    os.close(lowest)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it takes no file to tell")
 def test_one_that_cannot_be_looked_at_is_not_dead(child):
     mark = process_os.mark(child.pid)
-    with no_descriptor_left(), pytest.raises(errors.RetryLater, match="Too many open files"):
+    with stack.no_descriptor_left(), pytest.raises(errors.RetryLater, match="Too many open files"):
         process_os.alive(child.pid, mark)
     assert process_os.alive(child.pid, mark)
 
