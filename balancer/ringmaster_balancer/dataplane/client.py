@@ -97,7 +97,7 @@ class Client(asyncio.Protocol):
         """asyncio: the connection stands."""
         self.transport = transport  # type: ignore[assignment] # a stream's, since we are a Protocol
         name = transport.get_extra_info("peername")
-        self.peer = name[0] if isinstance(name, tuple) else ""
+        self.peer = snapshot.canonical(name[0]) if isinstance(name, tuple) else ""
         self.wire_peer = self.peer.encode()
         plane = self.plane
         plane.clients.add(self)
@@ -581,7 +581,7 @@ class Client(asyncio.Protocol):
 
 def _authority(name: tuple[str, int]) -> bytes:
     """A socket's address as Host has it, 9110 §7.2."""
-    host = name[0].partition("%")[0]  # without the zone, which is the host's own
+    host = snapshot.canonical(name[0])  # without the zone, which is the host's own
     return (f"[{host}]:{name[1]}" if ":" in host else f"{host}:{name[1]}").encode()
 
 

@@ -225,13 +225,18 @@ def _upgrade(request: Request, value: bytes, line: int) -> None:
 
 
 def _forwarded(request: Request, value: bytes, line: int, name: bytes) -> None:
-    """Kept aside: whether they are believed depends on who sent them."""
+    """Kept aside: whether they are believed depends on who sent them. An empty one says nothing."""
+    request.skip(line)
     if request.forwarded is None:
         request.forwarded = {}
     known = request.forwarded.get(name)
-    value = value.strip(b" \t")
-    request.forwarded[name] = value if known is None else known + b", " + value
-    request.skip(line)
+    if value := value.strip(b" \t"):
+        request.forwarded[name] = value if known is None else known + b", " + value
+
+
+def elements(value: bytes) -> list[bytes]:
+    """The elements of a list; empty ones are ignored, 9110 §5.6.1.2."""
+    return [found for part in value.split(b",") if (found := part.strip(b" \t"))]
 
 
 def _skip(request: Request, value: bytes, line: int) -> None:  # noqa: ARG001
@@ -390,9 +395,13 @@ def _target(request: Request) -> None:
     request.target = path
     request.line = b"%b %b HTTP/1.1" % (request.method, path)
     request.extra += b"Host: " + absolute[1] + b"\r\n"
-    for name, _, number in request.fields:
-        if name == b"host":
-            request.skip(number)
+    others = []
+    for field in request.fields:
+        if field[0] == b"host":
+            request.skip(field[2])
+        else:
+            others.append(field)
+    request.fields = [(b"host", absolute[1], 0), *others]  # who reads Host reads the authority
 
 
 def forward(request: Request, tail: bytes) -> bytes:
@@ -581,7 +590,7 @@ def tail(
     known = forwarded or {}
     chain = known.get(b"x-forwarded-for")
     lines = [
-        b"X-Forwarded-For: " + (peer if chain is None else chain + b", " + peer),
+        b"X-Forwarded-For: " + (b", ".join([*elements(chain), peer]) if chain else peer),
         b"X-Forwarded-Proto: " + known.get(b"x-forwarded-proto", scheme),
         b"X-Forwarded-Host: " + known.get(b"x-forwarded-host", host),
     ]

@@ -7,7 +7,9 @@ snapshots, so a member that has gone is closed to it at once.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import re
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,10 @@ from ringmaster_balancer.ring import table
 
 Pool: TypeAlias = upstreams.Pool[Any]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_BESIDE_PORT: Final = re.compile(r"(?:\[([^\]]+)\]|([^:]+))(?::[0-9]{1,5})?")
+_REMEMBERED: Final = 64  # characters; the longest address has 45, and a zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,26 +148,46 @@ def build(
     )
 
 
+def canonical(address: str) -> str:
+    """One spelling for each client: RFC 5952, IPv4 where it is mapped, without port and zone.
+
+    What is no address stays as it is.
+    """
+    return _read(address)[0]
+
+
 def trusts(networks: Sequence[Network], address: str) -> bool:
     """Whether what this peer says about earlier hops is believed."""
-    if not networks:
-        return False
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return any((mapped or parsed) in network for network in networks)
+    parsed = _read(address)[1] if networks else None
+    return parsed is not None and any(parsed in network for network in networks)
 
 
 def client_address(networks: Sequence[Network], peer: str, chain: bytes | None) -> str:
     """The first address, counted from our side, that no trusted proxy has: who really asked.
 
-    `chain` is X-Forwarded-For as a trusted peer sent it.
+    `chain` is X-Forwarded-For as a trusted peer sent it. Some proxies write the client's port
+    beside its address, which is another one with each connection.
     """
     address = peer
-    for hop in reversed(chain.split(b",") if chain else []):
+    for hop in reversed(http1.elements(chain) if chain else []):
         if not trusts(networks, address):
             break
-        address = hop.strip(b" \t").decode("latin-1")
+        address = canonical(hop.decode("latin-1"))
     return address
+
+
+def _read(address: str) -> tuple[str, Address | None]:
+    """Its one spelling and what it means; remembered, since the same clients come again."""
+    return (_parse if len(address) <= _REMEMBERED else _parse.__wrapped__)(address)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse(address: str) -> tuple[str, Address | None]:
+    beside_port = _BESIDE_PORT.fullmatch(address)
+    host = (beside_port[1] or beside_port[2]) if beside_port else address
+    try:
+        parsed = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return address, None
+    mapped: Address | None = getattr(parsed, "ipv4_mapped", None)
+    return str(mapped or parsed), mapped or parsed

@@ -173,6 +173,52 @@ def test_a_trusted_peer_is_believed_and_added_to() -> None:
     scripted.run(scenario())
 
 
+def test_empty_elements_and_fields_of_a_trusted_peer_go_no_further() -> None:
+    """9110 §5.6.1.2; an empty X-Forwarded-Proto would tell a server less than we know."""
+
+    async def scenario() -> None:
+        got = await forwarded(
+            b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: ,1.1.1.1,, 2.2.2.2 ,\r\n"
+            b"X-Forwarded-For:\r\nX-Forwarded-Proto: \r\nX-Forwarded-Host:\r\n\r\n",
+            {"trustedProxies": ["127.0.0.0/8"]},
+        )
+        chain = b"X-Forwarded-For: 1.1.1.1, 2.2.2.2, 127.0.0.1\r\n"
+        assert got == b"GET / HTTP/1.1\r\nHost: h\r\n" + chain + ADDED.partition(b"\r\n")[2]
+
+    scripted.run(scenario())
+
+
+def test_a_client_behind_a_trusted_proxy_keeps_its_member_whatever_its_port() -> None:
+    async def scenario() -> None:
+        ring = members.Ring(slots=4096, key=(members.KeySource(client_address=True),))
+        plays = [scripted.answering(named(f"web-{n}")) for n in range(3)]
+        rules = {"trustedProxies": ["127.0.0.0/8"]}
+        async with scripted.stand(*plays, rules=rules, ring=ring) as stand:
+            client = await stand.connect()
+            for hop in (*(f"203.0.113.9:{port}" for port in range(40_000, 40_010)), "203.0.113.9"):
+                client.send(scripted.get(key=None, extra=[f"X-Forwarded-For: {hop}"]))
+                assert (await client.response())[2].decode() == stand.owner("203.0.113.9")
+
+    scripted.run(scenario())
+
+
+def test_the_host_of_an_absolute_target_is_the_key_where_host_is() -> None:
+    """9112 §3.2.2: a proxy ignores the Host that came with it, and so does whoever hashes it."""
+
+    async def scenario() -> None:
+        ring = members.Ring(slots=4096, key=(members.KeySource(header="Host"),))
+        plays = [scripted.answering(named(f"web-{n}")) for n in range(3)]
+        async with scripted.stand(*plays, ring=ring) as stand:
+            client = await stand.connect()
+            for n in range(10):
+                for version, host in (("1.1", "Host: other\r\n"), ("1.0", "")):
+                    line = f"GET http://h{n}/ HTTP/{version}\r\n"
+                    client.send(f"{line}{host}Connection: keep-alive\r\n\r\n".encode())
+                    assert (await client.response())[2].decode() == stand.owner(f"h{n}")
+
+    scripted.run(scenario())
+
+
 @pytest.mark.parametrize("trusted", [["127.0.0.0/8"], []])
 def test_the_clients_address_as_the_key_is_the_one_that_a_trusted_proxy_vouches_for(
     trusted: list[str],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from array import array
 
+import pytest
 from ringmaster_balancer import members
 from ringmaster_balancer.dataplane import snapshot
 from ringmaster_balancer.ring import table
@@ -30,6 +31,33 @@ def test_the_client_is_the_last_hop_that_no_trusted_proxy_vouches_for() -> None:
     assert client("10.0.0.1", None) == "10.0.0.1"
     assert client("10.0.0.1", b"9.9.9.9, 8.8.8.8") == "8.8.8.8"
     assert client("10.0.0.1", b"9.9.9.9, 8.8.8.8, 10.0.0.2") == "8.8.8.8"
+
+
+@pytest.mark.parametrize(
+    ("spellings", "one"),
+    [
+        (["192.0.2.7", "192.0.2.7:40001", "::ffff:192.0.2.7", "[::FFFF:c000:207]:1"], "192.0.2.7"),
+        (
+            ["2001:db8::2", "2001:DB8:0::2", "[2001:db8:0:0::2]", "[2001:db8::2]:443"],
+            "2001:db8::2",
+        ),
+        (["fe80::1%eth0", "[fe80::1%2]:80", "fe80:0::1"], "fe80::1"),
+        (["unknown"], "unknown"),
+        (["192.0.2.7:http"], "192.0.2.7:http"),
+        (["1" * 500 + ".0.0.1"], "1" * 500 + ".0.0.1"),
+    ],
+)
+def test_a_client_is_one_however_its_address_is_spelled(spellings: list[str], one: str) -> None:
+    """RFC 5952 section 4."""
+    for spelling in spellings:
+        assert snapshot.canonical(spelling) == one
+        assert snapshot.client_address(NETWORKS, "10.0.0.1", spelling.encode()) == one
+
+
+def test_empty_hops_are_none() -> None:
+    """RFC 9110 section 5.6.1.2."""
+    assert snapshot.client_address(NETWORKS, "10.0.0.1", b"8.8.8.8, , 10.0.0.2,") == "8.8.8.8"
+    assert snapshot.client_address(NETWORKS, "10.0.0.1", b", ") == "10.0.0.1"
 
 
 def test_workers_share_what_is_counted() -> None:
