@@ -31,7 +31,7 @@ from typing import IO
 
 import structlog
 
-from ringmaster_balancer import errors, handover, processes, sockets, tls
+from ringmaster_balancer import errors, handover, logs, processes, sockets, tls
 from ringmaster_balancer import settings as settings_
 
 _log = structlog.get_logger()
@@ -221,6 +221,7 @@ class Supervisor:
             _log.error("upgrade refused, all stays as it was", reason=reason)
             return
         _log.info("upgrading")
+        logs.settle()
         try:
             handover.replace_program(self._left(current))
         except OSError as error:

@@ -1,14 +1,34 @@
-"""How the operator writes its log: `time level event key=value` on standard error."""
+"""How the operator writes its log: `time level event key=value` on standard error.
+
+Law: whoever logs neither waits nor fails: a thread writes, and what it cannot write is lost and
+counted. Standard error as a whole goes this way, so that also libraries, event loops and the hooks
+that print a thread's traceback do. Who calls: the entries; `up` for both of its outputs.
+"""
 
 from __future__ import annotations
 
+import atexit
+import io
+import os
+import queue
 import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TextIO, cast
 
 import structlog
+
+_MOST = 10_000  # pieces of text that wait to be written, mostly lines
+_CLOSING = 0.5  # seconds that the end of the process waits for its last lines
+_AGAIN = 0.02  # seconds between two attempts on a descriptor that was made non-blocking
 
 
 def configure() -> None:
     """Set up structlog for this process. Called once, at the entry."""
+    sys.stderr = detached(
+        sys.stderr, note=lambda count: f'level=warning event="log lines lost" count={count}\n'
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -19,6 +39,81 @@ def configure() -> None:
                 key_order=["time", "level", "event"], drop_missing=True
             ),
         ],
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def detached(stream: TextIO, *, note: Callable[[int], str]) -> TextIO:
+    """A stream in place of this one, on which nobody ever waits or fails.
+
+    What is no file (there is none, or a test's) is left as it is.
+    """
+    try:
+        descriptor = stream.fileno()
+    except (AttributeError, OSError):
+        return stream
+    return cast(TextIO, _Detached(descriptor, encoding=stream.encoding, note=note))
+
+
+class _Detached(io.TextIOBase):
+    """A text stream whose writer neither waits nor fails.
+
+    A thread writes. Beyond `_MOST` pieces that wait, or where writing fails, lines are lost and
+    counted; `note` words the line that says so once writing succeeds again.
+    """
+
+    errors = "backslashreplace"  # click, which looks whether a stream is sound, wants to know
+
+    def __init__(self, descriptor: int, *, encoding: str, note: Callable[[int], str]) -> None:
+        self._descriptor = descriptor
+        self._encoding = encoding
+        self._note = note
+        self._lost = 0
+        # Unlike other queues this one may be put to by a signal handler that interrupts a put.
+        self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+        atexit.register(self._end)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # typeshed has it writeable, io has not
+        """As the stream that it stands for."""
+        return self._encoding
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Take it."""
+        if not isinstance(text, str):
+            raise TypeError("a text stream takes text")
+        if self._waiting.qsize() >= _MOST:
+            self._lost += text.count("\n")
+        else:
+            self._waiting.put(text)
+        return len(text)
+
+    def _end(self) -> None:
+        """Write what waits, for a moment."""
+        self._waiting.put(None)
+        self._thread.join(_CLOSING)
+
+    def _run(self) -> None:
+        while (text := self._waiting.get()) is not None:
+            try:
+                self._write_all(text)
+                if self._lost:
+                    lost, self._lost = self._lost, 0
+                    self._write_all(self._note(lost))
+            except OSError:
+                self._lost += text.count("\n")
+
+    def _write_all(self, text: str) -> None:
+        view = memoryview(text.encode(self._encoding, "backslashreplace"))
+        while view:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:  # somebody made our output non-blocking
+                time.sleep(_AGAIN)

@@ -15,7 +15,7 @@ import threading
 from types import FrameType
 
 import ringmaster_server
-from ringmaster_server import app, httpd
+from ringmaster_server import app, httpd, logs
 
 MAX_PORT = 65_535
 
@@ -26,6 +26,7 @@ def main() -> None:
     parser.parse_args()
     host, server_id = os.environ.get("HOST") or "0.0.0.0", _server_id()  # noqa: S104 – the default, so that a container's port is reachable
     port = _port(parser, os.environ.get("PORT") or "5000")
+    logs.configure()
     server = httpd.Server((host, port), app.create_app(server_id).wsgi_app)
     stop = threading.Event()
     _stop_on_signals(stop)

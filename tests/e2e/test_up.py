@@ -12,6 +12,7 @@ import psutil
 import pytest
 import requests
 import stack as stacks
+import unwritable
 
 
 @pytest.fixture
@@ -96,6 +97,25 @@ def test_the_next_up_takes_over_without_losing_a_request(folder):
     assert count > 0
     assert stacks.stop(second) == 0
     assert stacks.marked(first.state) == []
+
+
+@pytest.mark.parametrize("kind", unwritable.KINDS)
+def test_an_output_that_cannot_be_written_keeps_up_from_nothing(folder, kind):
+    with unwritable.opened(kind) as descriptor:
+        stack = stacks.start(folder, output=descriptor)
+        names(stack)
+        for module in ("ringmaster_operator", "ringmaster_balancer"):
+            (victim,) = stack.children(module)
+            victim.kill()
+            stacks.eventually(
+                lambda victim=victim, module=module: (
+                    [each for each in stack.children(module) if each != victim]
+                ),
+                what=f"another {module}",
+            )
+        names(stack)
+        assert stacks.stop(stack) == 0
+    assert stacks.marked(stack.state) == []
 
 
 def test_what_was_deleted_stays_so_when_the_operator_dies_and_comes_back_with_up(folder):

@@ -17,6 +17,8 @@ import local_api
 import psutil
 import pytest
 import requests
+import stack
+import unwritable
 import yaml
 from ringmaster_operator import statedir, store
 from ringmaster_operator.up import shutdown
@@ -139,6 +141,38 @@ def test_a_changed_file_is_applied_and_a_wrong_one_is_refused_and_said(state, tm
         file(tmp_path, document(replicas=2))
         operator.until(lambda: len(replicas(api)) == 2)
         assert operator.end() == 0
+
+
+@pytest.mark.parametrize("kind", unwritable.KINDS)
+def test_a_log_that_cannot_be_written_stops_no_healing_and_no_end(state, tmp_path, kind) -> None:
+    port = stack.free_port()
+    words = ["--state-dir", str(state.root), "--api-port", str(port)]
+    words += ["-f", file(tmp_path, document())]
+    with (
+        unwritable.opened(kind) as descriptor,
+        subprocess.Popen(
+            [sys.executable, "-m", "ringmaster_operator", *words], stderr=descriptor
+        ) as process,
+    ):
+        try:
+
+            def running() -> str:
+                found = replicas(f"http://127.0.0.1:{port}")
+                phases = [each["status"]["phase"] for each in found]
+                return str(found[0]["metadata"]["uid"]) if phases == ["Running"] else ""
+
+            first = stack.eventually(running, what="a replica")
+            (victim,) = psutil.Process(process.pid).children()
+            victim.kill()
+            stack.eventually(lambda: running() not in {"", first}, what="its replacement")
+            file(tmp_path, document(replicas=2))
+            stack.eventually(
+                lambda: len(replicas(f"http://127.0.0.1:{port}")) == 2, what="what the file says"
+            )
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
 
 
 def test_a_second_operator_on_one_folder_exits_with_one_line(state) -> None:

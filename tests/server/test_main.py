@@ -12,6 +12,8 @@ import sys
 import urllib.request
 
 import pytest
+import stack
+import unwritable
 
 COMMAND = [sys.executable, "-m", "ringmaster_server"]
 
@@ -66,6 +68,28 @@ def test_a_signal_drains_it_and_it_exits_0(number):
         process.send_signal(number)
 
         assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("kind", unwritable.KINDS)
+def test_a_log_that_cannot_be_written_stops_no_request_and_no_drain(kind):
+    port = stack.free_port()
+    with (
+        unwritable.opened(kind) as descriptor,
+        subprocess.Popen(
+            COMMAND, env=os.environ | {"HOST": "127.0.0.1", "PORT": str(port)}, stderr=descriptor
+        ) as process,
+    ):
+        try:
+
+            def heartbeat():
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/heartbeat", timeout=20) as ok:
+                    return ok.status
+
+            assert stack.eventually(heartbeat, what="an answer") == 200
+            process.terminate()
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
 
 
 def test_a_second_signal_ends_it_at_once():

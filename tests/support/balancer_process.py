@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -48,6 +50,7 @@ class Upstream:
         self.gate = threading.Event()
         self.entered = threading.Event()
         self.status = 200
+        self.breaks = False  # off every request but probes
         self.asked: list[str] = []
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.upstream = self
@@ -81,6 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         upstream = self.server.upstream
         upstream.asked.append(self.path)
+        if upstream.breaks and self.path != "/heartbeat":
+            self.close_connection = True
+            return
         if self.path.startswith("/slow"):
             upstream.entered.set()
             upstream.gate.wait(30)
@@ -103,9 +109,18 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Balancer:
-    """A running `ringmaster-balancer`; `flags` go to its command line."""
+    """A running `ringmaster-balancer`; `flags` go to its command line.
 
-    def __init__(self, folder: Path, *flags: str, ports: tuple[int, int] = (0, 0)) -> None:
+    `stderr`: a descriptor for its log in place of the file; then `ports` must be given.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        ports: tuple[int, int] = (0, 0),
+        stderr: int = subprocess.STDOUT,
+    ) -> None:
         self.folder = folder
         self.state = folder / "state"
         self.log = folder / "balancer.log"
@@ -118,9 +133,12 @@ class Balancer:
         command += ["--state-dir", str(self.state), *flags]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=stderr
             )
-        self.url, self.control = eventually(self._urls, what="the listening balancer")
+        if stderr == subprocess.STDOUT:
+            self.url, self.control = eventually(self._urls, what="the listening balancer")
+        else:
+            self.url, self.control = (f"http://127.0.0.1:{port}" for port in ports)
 
     def _urls(self) -> tuple[str, str] | None:
         assert self.process.poll() is None, self.log.read_text()
@@ -173,6 +191,18 @@ class Balancer:
         found = re.findall(rf'event="process started" role={role} pid=(\d+)', self.text())
         return int(found[-1]) if found else 0
 
+    def child(self, role: str) -> psutil.Process | None:
+        """The process of a role that runs now, whatever was logged."""
+        module = "control.process" if role == "control" else "dataplane.worker"
+        index = role.rpartition("-")[2]
+        for process in psutil.Process(self.process.pid).children():
+            words = process.cmdline()
+            if any(word.endswith(module) for word in words) and (
+                role == "control" or json.loads(words[-1])["index"] == int(index)
+            ):
+                return process
+        return None
+
     def processes(self) -> list[psutil.Process]:
         """All that belong to this state folder, the supervisor too."""
         found = []
@@ -199,9 +229,11 @@ def allow_descriptors(pid: int, more: int) -> None:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *flags: str, ports: tuple[int, int] = (0, 0)) -> Iterator[Balancer]:
+def running(
+    folder: Path, *flags: str, ports: tuple[int, int] = (0, 0), stderr: int = subprocess.STDOUT
+) -> Iterator[Balancer]:
     """A balancer that has ended afterwards, with nothing left behind, or the test fails."""
-    balancer = Balancer(folder, *flags, ports=ports)
+    balancer = Balancer(folder, *flags, ports=ports, stderr=stderr)
     passed = False
     try:
         yield balancer
@@ -244,6 +276,12 @@ def document(*members: tuple[str, str], generation: int = 1, **fields: Any) -> d
         ],
         **fields,
     }
+
+
+def free_ports() -> tuple[int, int]:
+    """Two ports that were free just now."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("", 0)) as two:
+        return one.getsockname()[1], two.getsockname()[1]
 
 
 def ended(pid: int) -> bool:

@@ -168,8 +168,17 @@ def marked(state: Path) -> list[psutil.Process]:
     return found
 
 
-def start(folder: Path, *, spec: Path | None = SPEC, flags: tuple[str, ...] = ()) -> Stack:
-    """Start `up` and return at once. `folder` may hold the state of an earlier one."""
+def start(
+    folder: Path,
+    *,
+    spec: Path | None = SPEC,
+    flags: tuple[str, ...] = (),
+    output: int | None = None,
+) -> Stack:
+    """Start `up` and return at once. `folder` may hold the state of an earlier one.
+
+    `output`: a descriptor in place of the log file.
+    """
     ports = [free_port() for _ in range(3)]
     log = folder / "up.log"
     state = folder / "state"
@@ -177,10 +186,10 @@ def start(folder: Path, *, spec: Path | None = SPEC, flags: tuple[str, ...] = ()
     command += [] if spec is None else ["-f", str(spec)]
     command += ["--state-dir", str(state), "--port", str(ports[0])]
     command += ["--control-port", str(ports[1]), "--api-port", str(ports[2]), *flags]
-    with log.open("ab") as output:
+    with log.open("ab") as file:
         process = subprocess.Popen(
             command,
-            stdout=output,
+            stdout=file if output is None else output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,

@@ -13,7 +13,7 @@ Stats = Mapping[str, Any]
 
 _COUNTERS = (
     *("accepted", "aborted", "cut", "requests", "labRequests", "retries", "refusedRetries"),
-    *("renewals", "waits", "overflows", "lostLines"),
+    *("renewals", "waits", "overflows", "lostLines", "lostLogLines"),
 )
 _LEVELS = ("connections", "waiting", "panic")
 _MEMBER_COUNTERS = ("failures", "retries", "connects", "bytesIn", "bytesOut")

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from ringmaster_balancer import errors, members
+from ringmaster_balancer import errors, logs, members
 from ringmaster_balancer.control import counters, explain, hub, metrics, ordering, prober, store
 from ringmaster_balancer.control import gate as gates
 from ringmaster_balancer.ring import comparison, custom
@@ -203,7 +203,7 @@ class Keeper:
                 [
                     self._retired.stats,
                     *(each.stats for each in reports),
-                    {"shortages": self._prober.shortages.counts},
+                    {"shortages": self._prober.shortages.counts, "lostLogLines": logs.lost()},
                 ]
             ),
             workers=self._hub.workers,

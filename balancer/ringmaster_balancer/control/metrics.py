@@ -59,6 +59,10 @@ _COUNTERS = {
         "Requests for which the queue was full, or that waited in it for too long.",
     ),
     "lostLines": ("access_log_lost_lines", "Lines of the access log that could not be written."),
+    "lostLogLines": (
+        "log_lost_lines",
+        "Lines of the log of workers and control process that could not be written.",
+    ),
 }
 # The same for each member.
 _MEMBER_COUNTERS = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from ringmaster_balancer import members, sockets, tls
+from ringmaster_balancer import logs, members, sockets, tls
 from ringmaster_balancer.dataplane import (
     accesslog,
     doors,
@@ -587,6 +587,7 @@ class DataPlane:
             "overflows": self.overflows,
             "panic": int(self.panic),
             "lostLines": self._lost_lines + (self.log.dropped if self.log is not None else 0),
+            "lostLogLines": logs.lost(),
             "own": {str(status): count for status, count in self.own.items()},
             "shortages": dict(self.shortages.counts),
             "durations": {

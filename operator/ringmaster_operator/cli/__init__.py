@@ -7,9 +7,9 @@ servers would cost each of the others half a second.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +124,14 @@ def up_command(context: options.Context, /, *, state_dir: Path | None, **rest: A
     a second Ctrl-C does not wait. The ServerSets are kept: the next `up` brings them back. What
     dies is started again; exit code 1: operator or balancer say that they cannot start at all.
     """
-    from ringmaster_operator.up import foreground  # noqa: PLC0415 – only who needs it loads it
+    from ringmaster_operator import logs  # noqa: PLC0415 – only who needs it loads it
+    from ringmaster_operator.up import foreground  # noqa: PLC0415 – as above
 
     settings = foreground.Settings(state=options.state(context, state_dir), **rest)
-    raise SystemExit(foreground.run(settings, say=_say_what_can_be_said))
+    # A terminal that is closed, stopped or slow must not keep `up` from tending to its children.
+    sys.stdout = logs.detached(sys.stdout, note=lambda count: f"{count} lines are not shown\n")
+    sys.stderr = logs.detached(sys.stderr, note=lambda count: f"{count} lines are not shown\n")
+    raise SystemExit(foreground.run(settings, say=click.echo))
 
 
 @main.command("down", epilog=options.examples("ringmaster down", "ringmaster down --purge"))
@@ -152,12 +156,6 @@ def down_command(context: options.Context, /, *, state_dir: Path | None, purge: 
 def version_command() -> None:
     """Show the version."""
     click.echo(ringmaster_operator.__version__)
-
-
-def _say_what_can_be_said(line: str) -> None:
-    """A terminal that was closed must not end `up` in the middle of ending everything."""
-    with contextlib.suppress(OSError):
-        click.echo(line)
 
 
 for command in (*commands.COMMANDS, *ring_commands.COMMANDS):

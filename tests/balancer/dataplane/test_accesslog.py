@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 import scripted
-from hypothesis import given
-from hypothesis import strategies as st
 from ringmaster_balancer import members
 from ringmaster_balancer.dataplane import accesslog, proxy
 
@@ -310,17 +308,3 @@ def test_a_pipe_whose_reader_comes_later_holds_up_nobody(tmp_path: Path) -> None
     with fifo.open() as reader:
         assert json.loads(reader.readline())["client"] == "192.0.2.1"
         log.close()
-
-
-@given(
-    st.lists(st.text(st.characters(codec="ascii"), min_size=1, max_size=5_000), max_size=30),
-    st.booleans(),
-)
-def test_pieces_hold_every_line_whole_and_those_for_a_pipe_are_short(
-    texts: list[str], pipe: bool
-) -> None:
-    pieces = list(accesslog._pieces(texts, pipe=pipe))
-    assert b"".join(piece for _, piece in pieces) == "".join(texts).encode()
-    assert sum(count for count, _ in pieces) == len(texts)
-    for count, piece in pieces:
-        assert not pipe or count == 1 or len(piece) <= 4096
