@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+WORKERS_SOCKET, LAB_SOCKET = "workers.sock", "lab.sock"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -74,12 +76,16 @@ class Child:
     @property
     def workers_path(self) -> str:
         """Where workers find the control process."""
-        return str(Path(self.run_dir) / "workers.sock")
+        return str(Path(self.run_dir) / WORKERS_SOCKET)
 
     @property
     def lab_path(self) -> str:
         """Where the data plane hands over `/rep`, `/add` and `/rm`."""
-        return str(Path(self.run_dir) / "lab.sock")
+        return str(Path(self.run_dir) / LAB_SOCKET)
+
+    def paths(self) -> tuple[str, ...]:
+        """Where others find the control process."""
+        return self.workers_path, self.lab_path
 
     def descriptors(self) -> tuple[int, ...]:
         """Those that the process inherits."""

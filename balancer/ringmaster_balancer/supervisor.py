@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import importlib
@@ -108,6 +109,26 @@ class Generation:
             asyncio.get_running_loop().remove_reader(self.ready_fd)
         self.ready.update(said.decode().split())
         self.news.set()
+
+    def bind_anew(self) -> None:
+        """Make the private folder and its sockets again if a cleaner of temporary files took them.
+
+        For the control process that is started next: the paths stay, and workers find it there.
+
+        Raises:
+            OSError, ListenError: there is no room, or somebody else has the name by now.
+        """
+        control = self.roles[0]
+        if all(map(os.path.exists, control.child.paths())):
+            return
+        _log.warning("folder of sockets was removed, made again", folder=str(self.run_dir))
+        self.workers.close()
+        self.lab.close()
+        _make_private(self.run_dir)
+        self.workers, self.lab = _bind(self.run_dir)
+        control.child = dataclasses.replace(
+            control.child, workers_fd=self.workers.fileno(), lab_fd=self.lab.fileno()
+        )
 
     def close(self) -> None:
         """Give back what is only theirs; they have ended."""
@@ -270,15 +291,16 @@ class Supervisor:
     def _keep(self, generation: Generation) -> None:
         generation.listen()
         for role in generation.roles:
-            keeper = asyncio.create_task(self._keep_alive(role, generation.ending))
+            keeper = asyncio.create_task(self._keep_alive(role, generation))
             generation.keepers.append(keeper)
 
-    async def _keep_alive(self, role: processes.Role, ending: asyncio.Event) -> None:
+    async def _keep_alive(self, role: processes.Role, generation: Generation) -> None:
+        ending = generation.ending
         wait = 0.0
         first = True
         while not ending.is_set():
             started = time.monotonic()
-            code = await self._live(role, ending)
+            code = await self._live(role, generation)
             if ending.is_set():
                 return
             lived = time.monotonic() - started
@@ -290,16 +312,19 @@ class Supervisor:
                 async with asyncio.timeout(wait):
                     await ending.wait()
 
-    async def _live(self, role: processes.Role, ending: asyncio.Event) -> int | None:
+    async def _live(self, role: processes.Role, generation: Generation) -> int | None:
         """Wait for the end of a role's process, started if there is none. None: no start."""
         if role.process is None or not role.running:
             try:
+                if role is generation.roles[0]:
+                    generation.bind_anew()
                 role.process = await processes.start(role)
-            except OSError as error:
-                _log.error("process cannot start", role=role.name, reason=error.strerror)
+            except (OSError, errors.BalancerError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                _log.error("process cannot start", role=role.name, reason=reason)
                 return None
             _log.info("process started", role=role.name, pid=role.process.pid)
-            if ending.is_set():
+            if generation.ending.is_set():
                 role.process.send_signal(signal.SIGTERM)
         return await role.process.wait()
 
@@ -433,8 +458,7 @@ def _generation(settings: settings_.Settings, shared: Shared) -> Generation:
     """
     folder = Path(tempfile.mkdtemp(prefix="ringmaster-"))  # mode 0700
     try:
-        workers = sockets.open_unix(folder / "workers.sock")
-        lab = sockets.open_unix(folder / "lab.sock")
+        workers, lab = _bind(folder)
         ready, said = os.pipe()
     except (OSError, errors.BalancerError):
         shutil.rmtree(folder, ignore_errors=True)
@@ -444,6 +468,29 @@ def _generation(settings: settings_.Settings, shared: Shared) -> Generation:
     )
     generation.roles = _roles(settings, shared, generation, ready_fd=said)
     return generation
+
+
+def _bind(folder: Path) -> tuple[socket.socket, socket.socket]:
+    """The sockets of the control process: for workers, and for the lab API."""
+    workers = sockets.open_unix(folder / settings_.WORKERS_SOCKET)
+    try:
+        return workers, sockets.open_unix(folder / settings_.LAB_SOCKET)
+    except errors.BalancerError:
+        workers.close()
+        raise
+
+
+def _make_private(folder: Path) -> None:
+    """Make an empty folder of this name that is ours alone. The name is known to others by now.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if folder.lstat().st_uid == os.geteuid():  # else nothing of it is removed, and mkdir fails
+            shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700)
 
 
 def _roles(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import os
 import resource
+import shutil
 import signal
 import socket
+import stat
 import threading
+from pathlib import Path
 
 import balancer_process as balancers
 import pytest
@@ -219,6 +223,40 @@ def test_a_restart_serves_from_disk_those_members_that_pass_a_probe(tmp_path, se
         balancers.eventually(
             lambda: {second.home() for _ in range(10)} == {"one", "two"}, what="the other one"
         )
+
+
+@pytest.mark.parametrize("victim", ["worker-0", "control"])
+def test_a_cleaner_of_temporary_folders_ends_no_healing(tmp_path, servers, victim):
+    with balancers.running(tmp_path, "--lab-api") as balancer:
+        balancer.push(members(servers))
+        folder = Path(json.loads(balancer.child("control").cmdline()[-1])["run_dir"])
+        shutil.rmtree(folder)
+        balancers.kill(balancer.child(victim).pid)
+        balancers.eventually(balancer.home, what="service")
+        balancer.push(members(servers, generation=2))
+        balancers.eventually(
+            lambda: requests.get(f"{balancer.url}/rep", timeout=5).status_code == 200,
+            what="the lab API",
+        )
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not folder.exists()
+
+
+def test_a_state_folder_that_was_removed_is_made_again(tmp_path, servers):
+    with balancers.running(tmp_path) as balancer:
+        balancer.push(members(servers))
+        shutil.rmtree(balancer.state)
+        victim = balancer.child("control")
+        victim.kill()
+        balancers.eventually(lambda: balancer.child("control") != victim, what="a successor")
+        balancers.eventually(
+            lambda: balancer.held()["generation"] == 1, what="what a worker has kept"
+        )
+        shutil.rmtree(balancer.state)
+        balancer.push(members(servers, generation=2))
+        assert "membership not kept" not in balancer.text()
+    with balancers.running(tmp_path) as again:
+        assert again.held()["generation"] == 2
 
 
 def test_a_damaged_file_is_said_and_ignored(tmp_path, servers):

@@ -66,6 +66,7 @@ class Disk:
         document = {"checksum": checksum, "membership": membership.model_dump(mode="json")}
         draft = self.path.with_name(self.path.name + ".new")
         try:
+            draft.parent.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
             with draft.open("w") as file:
                 json.dump(document, file)
                 file.flush()

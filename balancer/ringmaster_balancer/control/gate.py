@@ -365,6 +365,13 @@ def _verdict_of(document: Mapping[str, Any]) -> Verdict:
 
 async def _in_process(order: Order, seed: str) -> dict[str, Any]:
     """Run one trial; its result, or a finding that says how it ended."""
+    try:
+        return await _tried(order, seed)
+    except OSError as error:  # the folder for temporary files is gone, or there is no room
+        return _aborted(f"it cannot be tried here: {error.strerror}")
+
+
+async def _tried(order: Order, seed: str) -> dict[str, Any]:
     # Files and no pipes: the trial bounds them, and what it has started cannot hold them open.
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as out, \
             tempfile.TemporaryFile() as said:  # fmt: skip

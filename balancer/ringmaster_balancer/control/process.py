@@ -17,6 +17,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
+
 from ringmaster_balancer import codes, lifeline, logs, members, sockets, tls
 from ringmaster_balancer import settings as settings_
 from ringmaster_balancer.control import (
@@ -32,11 +34,14 @@ from ringmaster_balancer.control import (
     website,
 )
 
+_log = structlog.get_logger()
+
 T = TypeVar("T")
 
 _CALL_SECONDS = 30.0
 _CONTROL_THREADS = 4
 _LAB_THREADS = 8
+_LOOK_SECONDS = 1.0
 
 
 class Control:
@@ -55,6 +60,7 @@ class Control:
         self._site: website.Website | None = None
         self._front: front.Front | None = None
         self._yielding: asyncio.Task[None] | None = None
+        self._paths = [*child.paths()]
 
     async def run(self) -> None:
         """Serve until SIGTERM, or until the supervisor is gone."""
@@ -76,11 +82,13 @@ class Control:
         await self._keeper.start()
         waiting = asyncio.create_task(self._succeed(at_once=first))
         stopping = asyncio.create_task(_wait(stop))
-        await asyncio.wait({stopping, workers}, return_when=asyncio.FIRST_COMPLETED)
+        lost = asyncio.create_task(self._until_nobody_finds_us())
+        await asyncio.wait({stopping, workers, lost}, return_when=asyncio.FIRST_COMPLETED)
         if workers.done():
             workers.result()  # without workers better dead, the supervisor starts another
         workers.cancel()
         waiting.cancel()
+        lost.cancel()
         self._keeper.close()
 
     async def _serve(self) -> None:
@@ -89,6 +97,7 @@ class Control:
         if cert and key:
             listener, path = sock, Path(self._child.run_dir) / f"control-{os.getpid()}.sock"
             sock = sockets.open_unix(path)
+            self._paths.append(str(path))
             sock.setblocking(False)
             self._front = front.Front(tls.Certificate(cert, key), path=str(path))
             await self._front.start(listener)
@@ -102,6 +111,15 @@ class Control:
             await self._keeper.reload()
             await self._serve()
         self._child.say_ready("control")
+
+    async def _until_nobody_finds_us(self) -> None:
+        """Return once a socket's name is gone, as a cleaner of temporary files leaves it.
+
+        The next control process gets sockets that are bound anew.
+        """
+        while all(map(os.path.exists, self._paths)):  # noqa: ASYNC110 - a folder has no event
+            await asyncio.sleep(_LOOK_SECONDS)
+        _log.error("folder of sockets was removed, beginning anew", folder=self._child.run_dir)
 
     def _yield(self) -> None:
         if self._yielding is None:

@@ -18,6 +18,7 @@ class Turn:
     """The right to serve. `path` is the lock's file."""
 
     def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have removed it meanwhile
         self._file: IO[str] = path.open("w")
 
     def take(self) -> bool:

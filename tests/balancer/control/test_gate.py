@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import time
 import uuid
 
@@ -259,6 +260,12 @@ def test_an_aborted_trial_is_tried_again_after_a_while(folder, tmp_path):
         now[0] = moment
         refused(door, ring("good:blake"))
         assert script.runs == runs
+
+
+def test_a_folder_for_temporary_files_that_is_gone_is_said(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    error = refused(made(folder, tmp_path), ring("good:blake"))
+    assert "it cannot be tried here: No such file or directory" in str(error)
 
 
 def test_a_push_does_not_wait_for_a_long_trial_and_the_next_one_finds_its_end(folder, tmp_path):
