@@ -6,10 +6,13 @@ one is in flight nothing of the next is looked at, and reading stops once someth
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
 import math
 import socket
 import struct
+import termios
 import time
 from typing import TYPE_CHECKING
 
@@ -52,6 +55,7 @@ class Client(asyncio.Protocol):
         "pending",
         "plane",
         "question",
+        "resets",
         "stalled",
         "tail",
         "tail_host",
@@ -78,6 +82,7 @@ class Client(asyncio.Protocol):
         self.choked = False  # it does not read from us
         self.ending = False  # the next response is the last
         self.lingering = False  # the last response has been written
+        self.resets = False  # a reset follows what waits to be sent
         self.advancing = False
         self.unsent = 0  # bytes that waited to be sent when that was last looked at
         self.stalled = 0.0  # since when they are no fewer
@@ -137,7 +142,7 @@ class Client(asyncio.Protocol):
         if current is None:
             if not self.lingering and self.pending:
                 self.refuse(400, "The request is incomplete")  # 9112 §8
-            return False
+            return self.resets and self.transport.can_write_eof()
         if current.tunnel and current.upstream is not None:
             if current.silenced:
                 return False  # neither side has more to say
@@ -190,23 +195,46 @@ class Client(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self.plane.outbox.push()
+        self.deadline = _monotonic() + _LINGER
         if self.eof:
             self.transport.close()
             return
         self.release()
         self.write_eof()
-        self.deadline = _monotonic() + _LINGER
+
+    def stop_short(self, *, looks_whole: bool) -> None:
+        """End a response before its end, with what came of it: 9112 §8.
+
+        `looks_whole`: the end of the connection would be that of its body, so that a reset has to
+        tell that it is not. A reset destroys what has not arrived, so it goes last.
+        """
+        self.exchange = None
+        self.total = math.inf
+        self.plane.cuts += 1
+        if not looks_whole:
+            self._linger()
+            return
+        self.lingering = self.resets = True
+        self.pending = b""
+        self.plane.outbox.push()
+        self._reset_on_close()
+        if self.waiting():
+            self.deadline = 0.0  # the sweep looks whether it has arrived
+        else:
+            self.transport.abort()
 
     def cut(self) -> None:
-        """End the connection now: a response that stops short must not look whole."""
+        """End the connection now, with what waits to be sent: the client does not read it."""
         self.lingering = True
         self.exchange = None
         self.plane.cuts += 1
+        self._reset_on_close()
+        self.transport.abort()
+
+    def _reset_on_close(self) -> None:
         sock = self.transport.get_extra_info("socket")
         if sock is not None and not self.transport.is_closing():
-            # A reset: to an HTTP/1.0 client a FIN would be the proper end of the body.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.transport.abort()
 
     def expired(self, now: float) -> None:
         """The sweep found that the deadline has passed."""
@@ -222,7 +250,7 @@ class Client(asyncio.Protocol):
             self.total = math.inf
         current = self.exchange
         if not overdue and self.reads(now):
-            self.deadline = self.look = now + _LINGER
+            self.deadline = self.look = now if self.resets else now + _LINGER
         elif current is not None and not self.lingering:
             current.expired(overdue=overdue)
         elif self.pending and not self.choked:
@@ -233,7 +261,7 @@ class Client(asyncio.Protocol):
     def reads(self, now: float) -> bool:
         """Whether it takes what waits to be sent, if slowly: that is no silence."""
         rules = self.plane.rules
-        size = self.transport.get_write_buffer_size()
+        size = self.waiting()
         if size == self.unsent:
             return bool(size) and now - self.stalled < rules.body_seconds
         self.unsent = size
@@ -246,6 +274,17 @@ class Client(asyncio.Protocol):
                 return False
             self.mark, self.marked = size, now
         return True  # and once more when all is sent: it has a moment to end the connection
+
+    def waiting(self) -> int:
+        """Bytes that the client has yet to take.
+
+        What TLS has handed to its socket's transport the event loop does not tell; as long as some
+        of it waits there, the kernel's buffer is not empty. A reset empties that too.
+        """
+        size = self.transport.get_write_buffer_size()
+        if not size and (self.resets or not self.transport.can_write_eof()):
+            size = _unacknowledged(self.transport)
+        return size
 
     def _pace(self, now: float) -> None:
         """Whether the body comes fast enough, with bytes in time as it may be otherwise.
@@ -577,6 +616,16 @@ class Client(asyncio.Protocol):
         self.ending = True
         if self.exchange is None and not self.lingering and not self.pending:
             self.deadline = min(self.deadline, by)
+
+
+def _unacknowledged(transport: asyncio.BaseTransport) -> int:
+    """Bytes in the kernel's send buffer that the other side has not confirmed, tcp(7) SIOCOUTQ."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return 0
+    count = array.array("i", [0])
+    fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
+    return count[0]
 
 
 def _authority(name: tuple[str, int]) -> bytes:

@@ -40,6 +40,7 @@ class Exchange:
         "hides_not_found",
         "kept",
         "kept_bytes",
+        "open_ended",
         "pool",
         "reason",
         "renewed",
@@ -84,6 +85,7 @@ class Exchange:
         self.attempts = 0  # beyond the first
         self.renewed = False  # a dead pooled connection was replaced by a fresh one
         self.begun = False  # a final head has gone to the client, or one that opens a tunnel
+        self.open_ended = False  # the end of the connection is that of the response
         self.tunnel = False
         self.silenced = False  # the tunnel's server sends no more
         self.hides_not_found = False
@@ -294,7 +296,9 @@ class Exchange:
         codes[response.status] = codes.get(response.status, 0) + 1
         # 9110 §6.6.1: who forwards a response without a date adds one.
         extra = pool.mark if response.dated else client.plane.date + pool.mark
-        return http1.answer(response, minor=request.minor, close=close, extra=extra)
+        head, framing = http1.answer(response, minor=request.minor, close=close, extra=extra)
+        self.open_ended = framing == http1.UNTIL_CLOSE
+        return head, framing
 
     def finish(self, *, reusable: bool) -> None:
         """The response is complete."""
@@ -380,7 +384,7 @@ class Exchange:
         self.reason = reason
         self.client.plane.failed(pool, reason)
         if self.begun:
-            self._cut()
+            self._stop_short()
         else:
             self.respond(502, "The server's response is not valid")
 
@@ -397,7 +401,7 @@ class Exchange:
         if self.begun:
             self.reason = "closed in the middle of a response"
             self.client.plane.failed(pool, self.reason)
-            self._cut()
+            self._stop_short()
             return
         reason = "reset" if error else "closed before its response"
         if not (upstream.used and self._renewable(pool)):
@@ -501,7 +505,10 @@ class Exchange:
             if self.body_done and not self.tunnel and not self.client.choked and pool is not None:
                 self.client.plane.doubt(pool, "quiet in the middle of a response")
             self.reason = "quiet for too long"
-            self._cut()
+            if self.client.choked:
+                self._cut()
+            else:
+                self._stop_short()
         elif self.client.choked and not overdue:
             # It reads nothing of the answer before, so that nobody listens to the member.
             self._drop_upstream(close=True)
@@ -517,8 +524,13 @@ class Exchange:
             self._drop_upstream(close=True)
             self.respond(408, "The body came too slowly")
 
-    def _cut(self) -> None:
+    def _stop_short(self) -> None:
         """A response has begun and cannot be ended as it should."""
+        self._tell("cut")
+        self.client.stop_short(looks_whole=self.open_ended)
+
+    def _cut(self) -> None:
+        """The client reads nothing of the response."""
         self._tell("cut")
         self.client.cut()
 
@@ -560,7 +572,7 @@ class Exchange:
         self.abandon()
         self.reason = message
         if self.begun:
-            self._cut()
+            self._stop_short()
         else:
             self.respond(status, message, plain=False)
 
