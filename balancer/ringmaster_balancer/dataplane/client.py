@@ -27,6 +27,7 @@ _SAFE = frozenset({b"GET", b"HEAD"})
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 _GRACE = 10.0  # s in which a body may come as slowly as it likes
 PARTING = 2.0  # s; clients that are busy send their next request well within it
+_BOUND = 5  # connections to servers; as many as HAProxy's max-session-srv-conns
 _LINGER = 2.0  # s; 9112 §9.6: read on after the last response, or a reset destroys it
 
 
@@ -37,6 +38,7 @@ class Client(asyncio.Protocol):
         "advancing",
         "at",
         "blank",
+        "bound",
         "choked",
         "deadline",
         "decoder",
@@ -92,6 +94,8 @@ class Client(asyncio.Protocol):
         self.paced = False  # its body comes piece by piece: `total` is when its pace is looked at
         self.pace = (0, 0.0)  # bytes of it that had come, and when that was
         self.whole = math.inf  # the deadline of the whole request while `total` is not
+        # Idle connections to servers on which a login of this client may stand, the last used last.
+        self.bound: list[upstream.Upstream] = []
         self.question: recurring.Question | None = None  # what the last head was like
         self.tail = b""
         self.tail_host: bytes | None = None
@@ -133,6 +137,7 @@ class Client(asyncio.Protocol):
         self.exchange = None
         if current is not None:
             current.left()
+        self.unbind()
 
     def eof_received(self) -> bool:
         """asyncio: the other side sends no more. True keeps our side open."""
@@ -192,6 +197,7 @@ class Client(asyncio.Protocol):
         """Close in a way that lets the last response arrive."""
         self.lingering = True
         self.pending = b""
+        self.unbind()
         if self.transport.is_closing():
             return
         self.plane.outbox.push()
@@ -317,6 +323,34 @@ class Client(asyncio.Protocol):
     def _end_pace(self) -> None:
         self.paced = False
         self.total = self.whole
+
+    # -- connections to servers that no other client may use
+
+    def keep(self, connection: upstream.Upstream) -> upstream.Upstream | None:
+        """For its next request; what is returned is to be closed."""
+        self.bound.append(connection)
+        return self.bound.pop(0) if len(self.bound) > _BOUND else None
+
+    def take(self, pool: snapshot.Pool) -> upstream.Upstream | None:
+        """One of them to this member, if there is one."""
+        for connection in self.bound:
+            if connection.pool is pool:
+                self.bound.remove(connection)
+                return None if connection.transport.is_closing() else connection
+        return None
+
+    def unbind(self, *, inactive: bool = False) -> None:
+        """Close them: all, or those to members that are asked no more."""
+        for connection in [each for each in self.bound if not (inactive and each.pool.active)]:
+            self.bound.remove(connection)
+            connection.close()
+
+    def logging_in(self) -> snapshot.Pool | None:
+        """The member whose connection waits for the next step of a login: it knows the one before."""
+        last = self.bound[-1] if self.bound else None
+        if last is None or not last.challenges or last.transport.is_closing():
+            return None
+        return last.pool if last.pool.open else None
 
     # -- requests
 

@@ -110,10 +110,18 @@ class Exchange:
         slot = self.slot = self._slot_in(snap)
         snap.hits[slot] += 1
         pool = snap.pools[snap.candidates[slot * snap.width]]
-        if pool is not None and pool.plain:
+        if self.request.binds and (login := self._login()) is not None:
+            self.ask(login, now)
+        elif pool is not None and pool.plain:
             self.ask(pool, now)
         else:
             self._ask_next(now)
+
+    def _login(self) -> snapshot.Pool | None:
+        """The member that waits for this step of a login, whatever the key: none else knows it."""
+        pool = self.client.logging_in()
+        limit = self.rules.per_member
+        return pool if pool is not None and (not limit or pool.inflight < limit) else None
 
     def _slot_in(self, snap: snapshot.Snapshot) -> int:
         request = self.request
@@ -214,7 +222,9 @@ class Exchange:
         self.waiting = False
         pool.enter()
         client = self.client
-        upstream = None if fresh else pool.take(now, replayable=self.replayable)
+        upstream = client.take(pool) if client.bound and not fresh else None
+        if upstream is None and not fresh:
+            upstream = pool.take(now, replayable=self.replayable)
         while upstream is not None and upstream.transport.is_closing():
             upstream = pool.take(now, replayable=self.replayable)
         if upstream is not None:
@@ -230,6 +240,8 @@ class Exchange:
         self.upstream = upstream
         self.asked = now
         upstream.exchange = self
+        if self.request.binds:
+            upstream.bound = True
         client = self.client
         if client.choked:  # by the response before; what was said then was said to another
             upstream.transport.pause_reading()
@@ -282,6 +294,9 @@ class Exchange:
         self.begun = True
         self.status = response.status
         self.upstream_keeps_alive = response.keep_alive
+        upstream = self.upstream
+        if upstream is not None and (response.binds or upstream.bound):
+            upstream.bind(response)
         if client.plane.log is not None:
             self.answered = _monotonic()
         close = (
@@ -316,16 +331,23 @@ class Exchange:
         log = self.client.plane.log
         if log is not None:
             log.ended(self, now, "complete")
-        if reusable and pool.active and self._all_sent(upstream):
-            upstream.reset()
-            if self.client.choked:
-                upstream.transport.resume_reading()
-            surplus = pool.give(upstream, now)
-            if surplus is not None:
-                surplus.close()
-        else:
-            upstream.close()
+        self._let_go(upstream, pool, now, reusable=reusable)
         self.client.finished(now, close=self.will_close)
+
+    def _let_go(
+        self, upstream: upstream.Upstream, pool: snapshot.Pool, now: float, *, reusable: bool
+    ) -> None:
+        """Keep the connection for another request if it can have one."""
+        if not (reusable and pool.active and self._all_sent(upstream)):
+            upstream.close()
+            return
+        upstream.used = True
+        upstream.reset()
+        if self.client.choked:
+            upstream.transport.resume_reading()
+        surplus = self.client.keep(upstream) if upstream.bound else pool.give(upstream, now)
+        if surplus is not None:
+            surplus.close()
 
     def _all_sent(self, upstream: upstream.Upstream) -> bool:
         """Whether nothing of the request is on its way any more.
@@ -364,14 +386,10 @@ class Exchange:
         pool.leave()
         pool.answered(response.status)
         pool.succeeded(_monotonic())
-        if complete and response.keep_alive and pool.active and self._all_sent(upstream):
-            upstream.used = True
-            upstream.reset()
-            surplus = pool.give(upstream, _monotonic())
-            if surplus is not None:
-                surplus.close()
-        else:
-            upstream.close()
+        if response.binds or upstream.bound:
+            upstream.bind(response)
+        reusable = complete and response.keep_alive
+        self._let_go(upstream, pool, _monotonic(), reusable=reusable)
         self.respond(400, responses.no_endpoint(self.request.target))
 
     # -- what goes wrong

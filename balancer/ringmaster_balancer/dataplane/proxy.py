@@ -276,6 +276,8 @@ class DataPlane:
             for connection in pool.retire():
                 connection.close()
             self._retired[pool.identity] = pool  # until the next sweep, or as long as it works
+        for client in self.clients:
+            client.unbind(inactive=True)
 
     def _keep_counts(self, pool: snapshot.Pool) -> None:
         """It is gone; what it did was done."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _monotonic = time.monotonic
 _INTERIM = 200  # statuses below are interim, 9110 §15.2
 _SWITCHING = 101
+_UNAUTHORIZED = 401
 _NOT_FOUND = 404
 _LAST_READS = 16  # together as much as a receive buffer commonly holds
 _LAST_BYTES = 65_536
@@ -45,6 +46,8 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "answer",
+        "bound",
+        "challenges",
         "chunks",
         "decoder",
         "exchange",
@@ -71,6 +74,8 @@ class Upstream(asyncio.Protocol):
         self.chunks = False  # the client gets this body in chunks
         self.decoder: chunked.Decoder | None = None
         self.used = False  # it has carried a response before
+        self.bound = False  # RFC 4559 §6: a login may stand on it, so that it serves one client
+        self.challenges = False  # its last response asked for the next step of a login
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection stands."""
@@ -280,6 +285,11 @@ class Upstream(asyncio.Protocol):
             data = head + data
         if data:
             outbox.write(transport, data)
+
+    def bind(self, response: http1.Response) -> None:
+        """After a login, or on the way to one, it is its client's alone."""
+        self.bound = True
+        self.challenges = response.status == _UNAUTHORIZED
 
     def reset(self) -> None:
         """Ready for the next request."""
