@@ -183,6 +183,43 @@ def test_a_tunnel_passes_bytes_and_ends_with_either_side(tmp_path, first):
     planned(tmp_path, switches, scenario)
 
 
+@pytest.mark.parametrize(("version", "path", "resets"), scripted.BREAKS_OFF)
+def test_all_that_came_before_a_server_broke_off_is_delivered(tmp_path, version, path, resets):
+    """As without TLS; without its close_notify an end is no orderly one (RFC 8446 §6.1)."""
+
+    async def scenario(stand, _client):
+        options = {"ssl": anyone(), "server_hostname": "x"}
+        got, orderly = await scripted.broken_off(stand, version, path, **options)
+        assert (got, orderly) == (400_000, not resets)
+        assert stand.plane.cuts == 1
+
+    planned(tmp_path, scripted.breaks_off, scenario)
+
+
+def test_a_last_response_waits_for_its_slow_reader(tmp_path, monkeypatch):
+    monkeypatch.setattr(clients, "PARTING", 0.05)
+    monkeypatch.setattr(clients, "_LINGER", 0.05)
+
+    async def large(peer):
+        await peer.head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n" + b"x" * 600_000)
+        await peer.writer.drain()
+
+    async def scenario(stand, _client):
+        options = {"ssl": anyone(), "server_hostname": "x"}
+        client = await scripted.SlowReader.connect(stand.port, **options)
+        client.writer.write(scripted.get(extra=["Connection: close"]))
+        got = await client.reader.read(8192)
+        while not any(each.lingering for each in stand.plane.clients):
+            got += await client.reader.read(8192)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.6)  # two sweeps
+        rest, orderly = await client.rest()
+        assert (len((got + rest).partition(b"\r\n\r\n")[2]), orderly) == (600_000, True)
+
+    planned(tmp_path, large, scenario)
+
+
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"])
 def test_a_handshake_that_stalls_ends_and_is_no_client(tmp_path, monkeypatch, said):
     monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 0.2)

@@ -150,7 +150,7 @@ def _meaning(message: memory_plane.Message) -> Meaning:
         framing = "chunks"
     elif b"content-length" in fields:
         framing = str(int(fields[b"content-length"]))
-    ours = http1.REQUEST_FIELDS | {b"via"}
+    ours = (http1.REQUEST_FIELDS | {b"via"}) - {b"authorization"}
     others = Counter((name, value.strip()) for name, value in message.fields if name not in ours)
     return Meaning(message.method, target, host, framing, message.body, others)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -289,6 +290,56 @@ def get(path: str = "/", key: str | None = "k", extra: Sequence[str] = ()) -> by
     if key is not None:
         lines.append(f"X-Request-Id: {key}")
     return "\r\n".join([*lines, *extra, "", ""]).encode()
+
+
+class SlowReader:
+    """A client that holds next to nothing unread, so that what it has yet to take waits with us."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def connect(cls, port: int, **options: Any) -> SlowReader:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        return cls(*await asyncio.open_connection(sock=sock, limit=4096, **options))
+
+    async def rest(self) -> tuple[bytes, bool]:
+        """All that comes, and whether its end was orderly."""
+        got = b""
+        try:
+            while piece := await asyncio.wait_for(self.reader.read(8192), PATIENCE):
+                got += piece
+        except (ConnectionError, ssl.SSLError):
+            return got, False
+        finally:
+            self.writer.close()
+        return got, True
+
+
+async def breaks_off(peer: Peer) -> None:
+    """Sends 400,000 of the 600,000 bytes that it has announced, framed as the path says."""
+    chunked = b" /chunks " in await peer.head()
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 600000"
+    peer.send(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing)
+    peer.send((b"%x\r\n" % 600_000 if chunked else b"") + b"x" * 400_000)
+    await peer.writer.drain()
+
+
+# Version, path, and whether a reset has to tell that the end of the connection is not the body's.
+BREAKS_OFF = [("1.1", "/length", False), ("1.1", "/chunks", False), ("1.0", "/chunks", True)]
+
+
+async def broken_off(stand: Stand, version: str, path: str, **options: Any) -> tuple[int, bool]:
+    """Bytes of the body that a slow client gets from `breaks_off`; and whether it ends orderly."""
+    client = await SlowReader.connect(stand.port, **options)
+    client.writer.write(f"GET {path} HTTP/{version}\r\nHost: h\r\n\r\n".encode())
+    got, orderly = await client.rest()
+    assert not got.endswith(b"0\r\n\r\n")
+    return got.count(b"x"), orderly
 
 
 async def eventually(holds: Callable[[], bool]) -> None:

@@ -21,7 +21,9 @@ _AT_SIZE, _AT_DATA, _AT_END, _AT_TRAILER, _DONE = range(5)
 
 
 class ChunkError(ValueError):
-    """The bytes are no chunked body."""
+    """The bytes are no chunked body. `content`: what came before, and was not returned yet."""
+
+    content = b""
 
 
 class Decoder:
@@ -40,6 +42,14 @@ class Decoder:
     def feed(self, data: bytes) -> bytes:
         """The content in `data`. Raises ChunkError; the decoder is of no use after that."""
         out: list[bytes] = []
+        try:
+            self._feed(data, out)
+        except ChunkError as error:
+            error.content = b"".join(out)
+            raise
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _feed(self, data: bytes, out: list[bytes]) -> None:
         at = 0
         end = len(data)
         while at < end and not self.done:
@@ -64,7 +74,6 @@ class Decoder:
                 raise ChunkError("a line ends without CR LF")
             self._take(line[:-2])
         self.rest = data[at:] if self.done else b""
-        return out[0] if len(out) == 1 else b"".join(out)
 
     def _bound(self, line: bytes) -> None:
         if len(line) > _LINE or (self._state == _AT_END and line not in (b"\r", b"\r\n")):

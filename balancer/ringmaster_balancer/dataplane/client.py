@@ -6,10 +6,13 @@ one is in flight nothing of the next is looked at, and reading stops once someth
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
 import math
 import socket
 import struct
+import termios
 import time
 from typing import TYPE_CHECKING
 
@@ -24,6 +27,7 @@ _SAFE = frozenset({b"GET", b"HEAD"})
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 _GRACE = 10.0  # s in which a body may come as slowly as it likes
 PARTING = 2.0  # s; clients that are busy send their next request well within it
+_BOUND = 5  # connections to servers; as many as HAProxy's max-session-srv-conns
 _LINGER = 2.0  # s; 9112 §9.6: read on after the last response, or a reset destroys it
 
 
@@ -34,6 +38,7 @@ class Client(asyncio.Protocol):
         "advancing",
         "at",
         "blank",
+        "bound",
         "choked",
         "deadline",
         "decoder",
@@ -52,6 +57,7 @@ class Client(asyncio.Protocol):
         "pending",
         "plane",
         "question",
+        "resets",
         "stalled",
         "tail",
         "tail_host",
@@ -78,6 +84,7 @@ class Client(asyncio.Protocol):
         self.choked = False  # it does not read from us
         self.ending = False  # the next response is the last
         self.lingering = False  # the last response has been written
+        self.resets = False  # a reset follows what waits to be sent
         self.advancing = False
         self.unsent = 0  # bytes that waited to be sent when that was last looked at
         self.stalled = 0.0  # since when they are no fewer
@@ -87,6 +94,8 @@ class Client(asyncio.Protocol):
         self.paced = False  # its body comes piece by piece: `total` is when its pace is looked at
         self.pace = (0, 0.0)  # bytes of it that had come, and when that was
         self.whole = math.inf  # the deadline of the whole request while `total` is not
+        # Idle connections to servers on which a login of this client may stand, the last used last.
+        self.bound: list[upstream.Upstream] = []
         self.question: recurring.Question | None = None  # what the last head was like
         self.tail = b""
         self.tail_host: bytes | None = None
@@ -128,6 +137,7 @@ class Client(asyncio.Protocol):
         self.exchange = None
         if current is not None:
             current.left()
+        self.unbind()
 
     def eof_received(self) -> bool:
         """asyncio: the other side sends no more. True keeps our side open."""
@@ -137,7 +147,7 @@ class Client(asyncio.Protocol):
         if current is None:
             if not self.lingering and self.pending:
                 self.refuse(400, "The request is incomplete")  # 9112 §8
-            return False
+            return self.resets and self.transport.can_write_eof()
         if current.tunnel and current.upstream is not None:
             if current.silenced:
                 return False  # neither side has more to say
@@ -187,26 +197,50 @@ class Client(asyncio.Protocol):
         """Close in a way that lets the last response arrive."""
         self.lingering = True
         self.pending = b""
+        self.unbind()
         if self.transport.is_closing():
             return
         self.plane.outbox.push()
+        self.deadline = _monotonic() + _LINGER
         if self.eof:
             self.transport.close()
             return
         self.release()
         self.write_eof()
-        self.deadline = _monotonic() + _LINGER
+
+    def stop_short(self, *, looks_whole: bool) -> None:
+        """End a response before its end, with what came of it: 9112 §8.
+
+        `looks_whole`: the end of the connection would be that of its body, so that a reset has to
+        tell that it is not. A reset destroys what has not arrived, so it goes last.
+        """
+        self.exchange = None
+        self.total = math.inf
+        self.plane.cuts += 1
+        if not looks_whole:
+            self._linger()
+            return
+        self.lingering = self.resets = True
+        self.pending = b""
+        self.plane.outbox.push()
+        self._reset_on_close()
+        if self.waiting():
+            self.deadline = 0.0  # the sweep looks whether it has arrived
+        else:
+            self.transport.abort()
 
     def cut(self) -> None:
-        """End the connection now: a response that stops short must not look whole."""
+        """End the connection now, with what waits to be sent: the client does not read it."""
         self.lingering = True
         self.exchange = None
         self.plane.cuts += 1
+        self._reset_on_close()
+        self.transport.abort()
+
+    def _reset_on_close(self) -> None:
         sock = self.transport.get_extra_info("socket")
         if sock is not None and not self.transport.is_closing():
-            # A reset: to an HTTP/1.0 client a FIN would be the proper end of the body.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.transport.abort()
 
     def expired(self, now: float) -> None:
         """The sweep found that the deadline has passed."""
@@ -222,7 +256,7 @@ class Client(asyncio.Protocol):
             self.total = math.inf
         current = self.exchange
         if not overdue and self.reads(now):
-            self.deadline = self.look = now + _LINGER
+            self.deadline = self.look = now if self.resets else now + _LINGER
         elif current is not None and not self.lingering:
             current.expired(overdue=overdue)
         elif self.pending and not self.choked:
@@ -233,7 +267,7 @@ class Client(asyncio.Protocol):
     def reads(self, now: float) -> bool:
         """Whether it takes what waits to be sent, if slowly: that is no silence."""
         rules = self.plane.rules
-        size = self.transport.get_write_buffer_size()
+        size = self.waiting()
         if size == self.unsent:
             return bool(size) and now - self.stalled < rules.body_seconds
         self.unsent = size
@@ -246,6 +280,17 @@ class Client(asyncio.Protocol):
                 return False
             self.mark, self.marked = size, now
         return True  # and once more when all is sent: it has a moment to end the connection
+
+    def waiting(self) -> int:
+        """Bytes that the client has yet to take.
+
+        What TLS has handed to its socket's transport the event loop does not tell; as long as some
+        of it waits there, the kernel's buffer is not empty. A reset empties that too.
+        """
+        size = self.transport.get_write_buffer_size()
+        if not size and (self.resets or not self.transport.can_write_eof()):
+            size = _unacknowledged(self.transport)
+        return size
 
     def _pace(self, now: float) -> None:
         """Whether the body comes fast enough, with bytes in time as it may be otherwise.
@@ -278,6 +323,34 @@ class Client(asyncio.Protocol):
     def _end_pace(self) -> None:
         self.paced = False
         self.total = self.whole
+
+    # -- connections to servers that no other client may use
+
+    def keep(self, connection: upstream.Upstream) -> upstream.Upstream | None:
+        """For its next request; what is returned is to be closed."""
+        self.bound.append(connection)
+        return self.bound.pop(0) if len(self.bound) > _BOUND else None
+
+    def take(self, pool: snapshot.Pool) -> upstream.Upstream | None:
+        """One of them to this member, if there is one."""
+        for connection in self.bound:
+            if connection.pool is pool:
+                self.bound.remove(connection)
+                return None if connection.transport.is_closing() else connection
+        return None
+
+    def unbind(self, *, inactive: bool = False) -> None:
+        """Close them: all, or those to members that are asked no more."""
+        for connection in [each for each in self.bound if not (inactive and each.pool.active)]:
+            self.bound.remove(connection)
+            connection.close()
+
+    def logging_in(self) -> snapshot.Pool | None:
+        """The member whose connection waits for the next step of a login: it knows the one before."""
+        last = self.bound[-1] if self.bound else None
+        if last is None or not last.challenges or last.transport.is_closing():
+            return None
+        return last.pool if last.pool.open else None
 
     # -- requests
 
@@ -577,6 +650,16 @@ class Client(asyncio.Protocol):
         self.ending = True
         if self.exchange is None and not self.lingering and not self.pending:
             self.deadline = min(self.deadline, by)
+
+
+def _unacknowledged(transport: asyncio.BaseTransport) -> int:
+    """Bytes in the kernel's send buffer that the other side has not confirmed, tcp(7) SIOCOUTQ."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return 0
+    count = array.array("i", [0])
+    fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
+    return count[0]
 
 
 def _authority(name: tuple[str, int]) -> bytes:

@@ -40,6 +40,7 @@ class Exchange:
         "hides_not_found",
         "kept",
         "kept_bytes",
+        "open_ended",
         "pool",
         "reason",
         "renewed",
@@ -84,6 +85,7 @@ class Exchange:
         self.attempts = 0  # beyond the first
         self.renewed = False  # a dead pooled connection was replaced by a fresh one
         self.begun = False  # a final head has gone to the client, or one that opens a tunnel
+        self.open_ended = False  # the end of the connection is that of the response
         self.tunnel = False
         self.silenced = False  # the tunnel's server sends no more
         self.hides_not_found = False
@@ -108,10 +110,18 @@ class Exchange:
         slot = self.slot = self._slot_in(snap)
         snap.hits[slot] += 1
         pool = snap.pools[snap.candidates[slot * snap.width]]
-        if pool is not None and pool.plain:
+        if self.request.binds and (login := self._login()) is not None:
+            self.ask(login, now)
+        elif pool is not None and pool.plain:
             self.ask(pool, now)
         else:
             self._ask_next(now)
+
+    def _login(self) -> snapshot.Pool | None:
+        """The member that waits for this step of a login, whatever the key: none else knows it."""
+        pool = self.client.logging_in()
+        limit = self.rules.per_member
+        return pool if pool is not None and (not limit or pool.inflight < limit) else None
 
     def _slot_in(self, snap: snapshot.Snapshot) -> int:
         request = self.request
@@ -212,7 +222,9 @@ class Exchange:
         self.waiting = False
         pool.enter()
         client = self.client
-        upstream = None if fresh else pool.take(now, replayable=self.replayable)
+        upstream = client.take(pool) if client.bound and not fresh else None
+        if upstream is None and not fresh:
+            upstream = pool.take(now, replayable=self.replayable)
         while upstream is not None and upstream.transport.is_closing():
             upstream = pool.take(now, replayable=self.replayable)
         if upstream is not None:
@@ -228,6 +240,8 @@ class Exchange:
         self.upstream = upstream
         self.asked = now
         upstream.exchange = self
+        if self.request.binds:
+            upstream.bound = True
         client = self.client
         if client.choked:  # by the response before; what was said then was said to another
             upstream.transport.pause_reading()
@@ -280,6 +294,9 @@ class Exchange:
         self.begun = True
         self.status = response.status
         self.upstream_keeps_alive = response.keep_alive
+        upstream = self.upstream
+        if upstream is not None and (response.binds or upstream.bound):
+            upstream.bind(response)
         if client.plane.log is not None:
             self.answered = _monotonic()
         close = (
@@ -294,7 +311,9 @@ class Exchange:
         codes[response.status] = codes.get(response.status, 0) + 1
         # 9110 §6.6.1: who forwards a response without a date adds one.
         extra = pool.mark if response.dated else client.plane.date + pool.mark
-        return http1.answer(response, minor=request.minor, close=close, extra=extra)
+        head, framing = http1.answer(response, minor=request.minor, close=close, extra=extra)
+        self.open_ended = framing == http1.UNTIL_CLOSE
+        return head, framing
 
     def finish(self, *, reusable: bool) -> None:
         """The response is complete."""
@@ -312,16 +331,23 @@ class Exchange:
         log = self.client.plane.log
         if log is not None:
             log.ended(self, now, "complete")
-        if reusable and pool.active and self._all_sent(upstream):
-            upstream.reset()
-            if self.client.choked:
-                upstream.transport.resume_reading()
-            surplus = pool.give(upstream, now)
-            if surplus is not None:
-                surplus.close()
-        else:
-            upstream.close()
+        self._let_go(upstream, pool, now, reusable=reusable)
         self.client.finished(now, close=self.will_close)
+
+    def _let_go(
+        self, upstream: upstream.Upstream, pool: snapshot.Pool, now: float, *, reusable: bool
+    ) -> None:
+        """Keep the connection for another request if it can have one."""
+        if not (reusable and pool.active and self._all_sent(upstream)):
+            upstream.close()
+            return
+        upstream.used = True
+        upstream.reset()
+        if self.client.choked:
+            upstream.transport.resume_reading()
+        surplus = self.client.keep(upstream) if upstream.bound else pool.give(upstream, now)
+        if surplus is not None:
+            surplus.close()
 
     def _all_sent(self, upstream: upstream.Upstream) -> bool:
         """Whether nothing of the request is on its way any more.
@@ -360,14 +386,10 @@ class Exchange:
         pool.leave()
         pool.answered(response.status)
         pool.succeeded(_monotonic())
-        if complete and response.keep_alive and pool.active and self._all_sent(upstream):
-            upstream.used = True
-            upstream.reset()
-            surplus = pool.give(upstream, _monotonic())
-            if surplus is not None:
-                surplus.close()
-        else:
-            upstream.close()
+        if response.binds or upstream.bound:
+            upstream.bind(response)
+        reusable = complete and response.keep_alive
+        self._let_go(upstream, pool, _monotonic(), reusable=reusable)
         self.respond(400, responses.no_endpoint(self.request.target))
 
     # -- what goes wrong
@@ -380,7 +402,7 @@ class Exchange:
         self.reason = reason
         self.client.plane.failed(pool, reason)
         if self.begun:
-            self._cut()
+            self._stop_short()
         else:
             self.respond(502, "The server's response is not valid")
 
@@ -397,7 +419,7 @@ class Exchange:
         if self.begun:
             self.reason = "closed in the middle of a response"
             self.client.plane.failed(pool, self.reason)
-            self._cut()
+            self._stop_short()
             return
         reason = "reset" if error else "closed before its response"
         if not (upstream.used and self._renewable(pool)):
@@ -501,7 +523,10 @@ class Exchange:
             if self.body_done and not self.tunnel and not self.client.choked and pool is not None:
                 self.client.plane.doubt(pool, "quiet in the middle of a response")
             self.reason = "quiet for too long"
-            self._cut()
+            if self.client.choked:
+                self._cut()
+            else:
+                self._stop_short()
         elif self.client.choked and not overdue:
             # It reads nothing of the answer before, so that nobody listens to the member.
             self._drop_upstream(close=True)
@@ -517,8 +542,13 @@ class Exchange:
             self._drop_upstream(close=True)
             self.respond(408, "The body came too slowly")
 
-    def _cut(self) -> None:
+    def _stop_short(self) -> None:
         """A response has begun and cannot be ended as it should."""
+        self._tell("cut")
+        self.client.stop_short(looks_whole=self.open_ended)
+
+    def _cut(self) -> None:
+        """The client reads nothing of the response."""
         self._tell("cut")
         self.client.cut()
 
@@ -560,7 +590,7 @@ class Exchange:
         self.abandon()
         self.reason = message
         if self.begun:
-            self._cut()
+            self._stop_short()
         else:
             self.respond(status, message, plain=False)
 

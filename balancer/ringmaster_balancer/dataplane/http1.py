@@ -59,7 +59,7 @@ FORWARDED: Final = frozenset(
         b"x-real-ip",
     }
 )
-REQUEST_FIELDS: Final = HOP_BY_HOP | FRAMING | FORWARDED | {b"max-forwards"}
+REQUEST_FIELDS: Final = HOP_BY_HOP | FRAMING | FORWARDED | {b"authorization", b"max-forwards"}
 # CGI, WSGI and PHP read `X_Forwarded_For` and `X-Forwarded-For` as one: the names that matter to
 # us are known, and refused, in that spelling too.
 LOOK_ALIKES: Final = frozenset(
@@ -70,7 +70,9 @@ LOOK_ALIKES: Final = frozenset(
     )
     if b"_" in spelling
 )
-RESPONSE_FIELDS: Final = HOP_BY_HOP | {b"content-length", b"transfer-encoding", b"date"}
+RESPONSE_FIELDS: Final = HOP_BY_HOP | {
+    *(b"content-length", b"transfer-encoding", b"date", b"www-authenticate")
+}
 NO_BODY: Final = frozenset({204, 304})  # 9110 §6.4.1; 1xx and HEAD besides
 
 VIA: Final = (b"1.0 ringmaster", b"1.1 ringmaster")  # 9110 §7.6.3: by what was received
@@ -82,6 +84,9 @@ _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # 9110 §5.6.2
 _STATUS_LINE: Final = re.compile(  # 9112 §4; llhttp takes any reason. The space may be missing
     rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n"
 )
+# RFC 4559 §6: schemes whose login is that of a connection, not of a request. In a challenge they may
+# stand anywhere in a list; who finds one too many has lost nothing but a shared connection.
+_CONNECTION_LOGIN: Final = re.compile(rb"(?:^|[\t ,])(?:NTLM|Negotiate)(?=[\t ,]|$)", re.IGNORECASE)
 _REMEMBERED: Final = 300  # bytes; a host name has up to 253, and longer ones would fill memory
 _MAX_DIGITS: Final = 15  # of a length: a petabyte; no server counts further
 
@@ -102,11 +107,12 @@ class BadResponseError(Exception):
 class Request:
     """What a request's head decides. Mutable only while `request` fills it; slots for speed.
 
-    `length`: bytes of body, or CHUNKED. `upgrade`: the protocol asked for, if it may be passed
+    `binds`: its login is that of the server's connection. `length`: bytes of body, or CHUNKED. `upgrade`: the protocol asked for, if it may be passed
     on. `drop`: lines that are not forwarded. `target`: in origin or asterisk form.
     """
 
     __slots__ = (
+        "binds",
         "drop",
         "expects",
         "extra",
@@ -138,6 +144,7 @@ class Request:
         self.length = 0
         self.framed = False  # the length has been told
         self.expects = False
+        self.binds = False
         self.upgrade: bytes | None = None
         self.line: bytes | None = None  # a request line to send in place of the one that came
         self.drop: list[int] | None = None
@@ -216,6 +223,10 @@ def _expect(request: Request, value: bytes, line: int) -> None:
         request.expects = True
 
 
+def _authorization(request: Request, value: bytes, line: int) -> None:  # noqa: ARG001
+    request.binds = request.binds or _CONNECTION_LOGIN.search(value) is not None
+
+
 def _upgrade(request: Request, value: bytes, line: int) -> None:
     """9110 §7.8: void in HTTP/1.0 and without its connection option; see UPGRADES."""
     request.skip(line)
@@ -261,6 +272,7 @@ def _max_forwards(request: Request, value: bytes, line: int) -> None:
 Rule: TypeAlias = Callable[[Request, bytes, int], None]
 _RULES: Final[Mapping[bytes, Rule]] = {
     **dict.fromkeys(HOP_BY_HOP, _skip),
+    b"authorization": _authorization,
     b"connection": _connection,
     b"content-length": _content_length,
     b"expect": _expect,
@@ -436,10 +448,13 @@ def _without(lines: list[bytes], drop: Sequence[int]) -> list[bytes]:
 
 
 class Response:
-    """What a response's head decides. `length`: bytes, CHUNKED or UNTIL_CLOSE."""
+    """What a response's head decides. `length`: bytes, CHUNKED or UNTIL_CLOSE.
+
+    `binds`: it asks for a login of its connection.
+    """
 
     __slots__ = (
-        *("dated", "drop", "head", "keep_alive", "length"),
+        *("binds", "dated", "drop", "head", "keep_alive", "length"),
         *("minor", "sent", "status", "upgrade"),
     )
 
@@ -449,6 +464,7 @@ class Response:
         self.minor = 1
         self.keep_alive = True  # the upstream's connection can be used again
         self.dated = False  # it says when it was made
+        self.binds = False
         self.length = UNTIL_CLOSE
         self.drop: list[int] | None = None
         self.upgrade: bytes | None = None
@@ -489,6 +505,8 @@ def response(head: bytes, fields: Sequence[Field], method: bytes) -> Response:
             decided.length = CHUNKED
         elif name == b"date":
             decided.dated = True
+        elif name == b"www-authenticate":
+            decided.binds = decided.binds or _CONNECTION_LOGIN.search(value) is not None
         else:
             decided.skip(number)
             if name == b"connection":

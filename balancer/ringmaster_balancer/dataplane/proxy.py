@@ -45,6 +45,7 @@ SWEEP = 0.25  # s
 _TICKS = 4  # sweeps in a second
 _LAB_SECONDS = 65.0  # `/add` waits for its servers for up to 60 s
 _POLL = 0.02  # s
+_NEVER = 86_400.0  # s
 _CROWD = 10  # a tenth of the connections that are allowed may wait for their 503 besides
 _BACKLOG = 4096  # connections; the kernel caps it at net.core.somaxconn
 
@@ -275,6 +276,8 @@ class DataPlane:
             for connection in pool.retire():
                 connection.close()
             self._retired[pool.identity] = pool  # until the next sweep, or as long as it works
+        for client in self.clients:
+            client.unbind(inactive=True)
 
     def _keep_counts(self, pool: snapshot.Pool) -> None:
         """It is gone; what it did was done."""
@@ -434,7 +437,8 @@ class DataPlane:
         return {
             "ssl": self.settings.tls,
             "ssl_handshake_timeout": tls.HANDSHAKE_SECONDS,
-            "ssl_shutdown_timeout": clients.PARTING,
+            # A client may read slowly for longer than any time set here: its own deadlines end it.
+            "ssl_shutdown_timeout": _NEVER,
         }
 
     def _start(self) -> None:
@@ -516,10 +520,7 @@ class DataPlane:
         """
         if self.arriving and time.monotonic() < by:
             return True
-        return any(
-            not client.lingering or client.transport.get_write_buffer_size()
-            for client in self.clients
-        )
+        return any(not client.lingering or client.waiting() for client in self.clients)
 
     async def _close(self) -> None:
         tasks = [*self._tasks]

@@ -201,6 +201,7 @@ def _depends_on_lines_only(request: http1.Request) -> bool:
         request.minor == 1
         and not request.framed
         and not request.expects
+        and not request.binds
         and not request.extra
         and request.line is None
         and request.forwarded is None

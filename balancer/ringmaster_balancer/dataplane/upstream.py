@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _monotonic = time.monotonic
 _INTERIM = 200  # statuses below are interim, 9110 §15.2
 _SWITCHING = 101
+_UNAUTHORIZED = 401
 _NOT_FOUND = 404
 _LAST_READS = 16  # together as much as a receive buffer commonly holds
 _LAST_BYTES = 65_536
@@ -45,6 +46,8 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "answer",
+        "bound",
+        "challenges",
         "chunks",
         "decoder",
         "exchange",
@@ -71,6 +74,8 @@ class Upstream(asyncio.Protocol):
         self.chunks = False  # the client gets this body in chunks
         self.decoder: chunked.Decoder | None = None
         self.used = False  # it has carried a response before
+        self.bound = False  # RFC 4559 §6: a login may stand on it, so that it serves one client
+        self.challenges = False  # its last response asked for the next step of a login
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection stands."""
@@ -145,9 +150,7 @@ class Upstream(asyncio.Protocol):
                     return
             self._head(exchange, data)
         else:
-            client = exchange.client
-            client.deadline = _monotonic() + exchange.rules.body_seconds
-            self._body(exchange, data, b"")
+            self._body(exchange, data)
 
     def _head(self, exchange: exchanges.Exchange, data: bytes) -> None:
         """A head, interim ones before it, and what of the body came along."""
@@ -199,65 +202,94 @@ class Upstream(asyncio.Protocol):
         if response.status == _NOT_FOUND and exchange.hides_not_found:
             exchange.not_found(response, complete=len(data) == response.length)
             return
-        head, framing = exchange.begin(response)
-        self.used = True
         length = response.length
+        if len(data) == length and length < _COALESCE:  # nearly all there are
+            head, _ = exchange.begin(response)
+            self.used = True
+            self.plane.outbox.write(exchange.client.transport, head + data)
+            self.pool.bytes_in += length
+            exchange.bytes = length
+            exchange.finish(reusable=response.keep_alive)
+            return
         if length >= 0:
-            if len(data) == length and length < _COALESCE:  # nearly all there are
-                self.plane.outbox.write(exchange.client.transport, head + data)
-                self.pool.bytes_in += length
-                exchange.bytes = length
-                exchange.finish(reusable=response.keep_alive)
-                return
             self.mode = Mode.LENGTH
             self.left = length
+        elif length == http1.CHUNKED:
+            self.mode = Mode.CHUNKED
+            self.decoder = chunked.Decoder()
         else:
-            self.chunks = framing == http1.CHUNKED
-            if length == http1.CHUNKED:
-                self.mode = Mode.CHUNKED
-                self.decoder = chunked.Decoder()
-            else:
-                self.mode = Mode.UNTIL_CLOSE
-        exchange.client.deadline = _monotonic() + exchange.rules.body_seconds
-        self._body(exchange, data, head)
+            self.mode = Mode.UNTIL_CLOSE
+        self._body(exchange, data, response)
 
-    def _body(self, exchange: exchanges.Exchange, data: bytes, head: bytes) -> None:
-        """Relay a piece of a body, after `head` if that has not gone out."""
+    def _body(
+        self, exchange: exchanges.Exchange, data: bytes, response: http1.Response | None = None
+    ) -> None:
+        """Relay a piece of a body, after the head of `response` if that has not gone out.
+
+        A head whose first piece of body is malformed never goes out: 502 can be said instead.
+        """
         self.pool.bytes_in += len(data)
-        done = excess = False
+        head = b""
+        reason = ""
+        try:
+            data, done, excess = self._content(data)
+        except chunked.ChunkError as error:
+            data, done, excess = error.content, False, False
+            reason = f"its response is malformed: {error}"
+        if response is not None and not reason:
+            head, framing = exchange.begin(response)
+            self.used = True
+            self.chunks = framing == http1.CHUNKED
+        client = exchange.client
+        if exchange.begun:
+            rules = exchange.rules
+            client.deadline = _monotonic() + (
+                rules.tunnel_seconds if exchange.tunnel else rules.body_seconds
+            )
+            exchange.bytes += len(data)
+            self._relay(client.transport, head, data, last=done)
+        if reason:
+            exchange.broken(reason)
+        elif done:
+            # 9112 §9.2: bytes beyond the response are no response to anything we asked.
+            exchange.finish(reusable=exchange.upstream_keeps_alive and not excess)
+
+    def _content(self, data: bytes) -> tuple[bytes, bool, bool]:
+        """What of it is content, whether that is all, and whether more came. Raises ChunkError."""
         match self.mode:
-            case Mode.TUNNEL:
-                exchange.client.deadline = _monotonic() + exchange.rules.tunnel_seconds
             case Mode.LENGTH:
                 excess = len(data) > self.left
                 if excess:
                     data = data[: self.left]
                 self.left -= len(data)
-                done = not self.left
+                return data, not self.left, excess
             case Mode.CHUNKED:
                 assert self.decoder is not None
-                try:
-                    data = self.decoder.feed(data)
-                except chunked.ChunkError as error:
-                    exchange.broken(f"its response is malformed: {error}")
-                    return
-                done = self.decoder.done
-                excess = bool(self.decoder.rest)
-        exchange.bytes += len(data)
+                content = self.decoder.feed(data)
+                return content, self.decoder.done, bool(self.decoder.rest)
+            case _:
+                return data, False, False
+
+    def _relay(
+        self, transport: asyncio.WriteTransport, head: bytes, data: bytes, *, last: bool
+    ) -> None:
+        """Send a piece of body as the client gets it."""
         if self.chunks:
             data = http1.chunk(data) if data else b""
-            if done:
+            if last:
                 data += http1.LAST_CHUNK
-        outbox, transport = self.plane.outbox, exchange.client.transport
+        outbox = self.plane.outbox
         if head and len(data) >= _COALESCE:
             outbox.write(transport, head)
         elif head:
             data = head + data
         if data:
             outbox.write(transport, data)
-        if done:
-            # 9112 §9.2: bytes beyond the response are no response to anything we asked.
-            exchange.finish(reusable=exchange.upstream_keeps_alive and not excess)
+
+    def bind(self, response: http1.Response) -> None:
+        """After a login, or on the way to one, it is its client's alone."""
+        self.bound = True
+        self.challenges = response.status == _UNAUTHORIZED
 
     def reset(self) -> None:
         """Ready for the next request."""

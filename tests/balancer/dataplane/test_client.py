@@ -483,7 +483,7 @@ def test_a_client_that_stalls_in_its_body_is_not_the_members_fault() -> None:
         async with scripted.stand(early, rules={"timeouts": {"bodySeconds": 0.2}}) as stand:
             client = await stand.connect()
             client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc")
-            with pytest.raises(ConnectionError):
+            with pytest.raises(asyncio.IncompleteReadError):
                 await client.response()
             assert stand.plane.cuts == 1
             assert stand.failures == []
@@ -516,8 +516,7 @@ def test_no_second_response_is_written_into_one_that_runs(framing: str, then: st
                 client.writer.write_eof()
             else:
                 client.send(then.encode())
-            with pytest.raises(ConnectionError):
-                await client.rest()
+            assert await client.rest() == b""
             await scripted.eventually(lambda: not stand.plane.clients)
             assert stand.plane.cuts == 1
             assert stand.plane.in_flight() == {"web-0-r": 0}

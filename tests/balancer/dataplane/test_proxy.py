@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import time
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,99 @@ def test_get_goes_through_and_both_connections_are_used_again() -> None:
                 assert "connection" not in fields
             assert len(stand.upstreams["web-0"].peers) == 1
             assert stand.upstreams["web-0"].requests == 3
+
+    scripted.run(scenario())
+
+
+class Logins:
+    """A server whose logins are those of connections, in three steps (RFC 4559, MS-NTHT)."""
+
+    def __init__(self, scheme: str = "NTLM") -> None:
+        self.scheme = scheme
+
+    async def __call__(self, peer: scripted.Peer) -> None:
+        user = b""
+        negotiated = False
+        while head := await peer.head():
+            step = re.search(rb"\r\nAuthorization: \w+ (\w+)", head)
+            said = step[1] if step else b""
+            if said.startswith(b"proof"):
+                user = said.removeprefix(b"proof") if negotiated else b""
+            negotiated = said == b"hello"
+            if user:
+                length = str(len(user)).encode()
+                peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\n%b" % (length, user))
+                continue
+            challenge = f"{self.scheme} nonce" if negotiated else f'Basic realm="r", {self.scheme}'
+            fields = f"WWW-Authenticate: {challenge}\r\nContent-Length: 0\r\n\r\n"
+            peer.send(f"HTTP/1.1 401 Unauthorized\r\n{fields}".encode())
+
+
+async def asks(client: scripted.Peer, said: str = "", key: str = "k") -> tuple[int, bytes]:
+    client.send(scripted.get(key=key, extra=[f"Authorization: {said}"] if said else []))
+    status, _, body = await client.response()
+    return status, body
+
+
+async def logs_in(client: scripted.Peer, scheme: str, keys: Sequence[str]) -> None:
+    """As a browser does on one connection; each of its requests has a key of its own."""
+    assert await asks(client, key=keys[0]) == (401, b"")
+    assert await asks(client, f"{scheme} hello", keys[1]) == (401, b"")
+    assert await asks(client, f"{scheme} proofalice", keys[2]) == (200, b"alice")
+
+
+@pytest.mark.parametrize("scheme", ["NTLM", "negotiate"])
+def test_a_connection_with_a_login_serves_the_client_that_logged_in_and_no_other(
+    scheme: str,
+) -> None:
+    """RFC 4559 §6; HAProxy marks such connections private."""
+
+    async def scenario() -> None:
+        async with scripted.stand(Logins(scheme)) as stand:
+            alice, other = await stand.connect(), await stand.connect()
+            await logs_in(alice, scheme, "kkk")
+            for _ in range(3):  # heads that recur are recognised
+                assert await asks(other) == (401, b"")
+                assert await asks(alice) == (200, b"alice")
+            server = stand.upstreams["web-0"]
+            assert len(server.peers) == 2
+            await alice.close()
+            await scripted.eventually(lambda: len(stand.plane.clients) == 1)
+            assert await asks(await stand.connect()) == (401, b"")
+            (hers,) = [peer for peer in server.peers if b"alice" in peer.received]
+            await scripted.eventually(hers.reader.at_eof)
+
+    scripted.run(scenario())
+
+
+def test_a_login_goes_on_where_it_began_and_another_key_is_its_members() -> None:
+    """Only that connection knows the step before. What is no step goes where its key leads."""
+
+    async def scenario() -> None:
+        async with scripted.stand(Logins(), Logins()) as stand:
+            here, there = stand.key_of("web-0"), stand.key_of("web-1")
+            client = await stand.connect()
+            await logs_in(client, "NTLM", [here, there, there])
+            assert stand.upstreams["web-1"].requests == 0
+            assert await asks(client, key=there) == (401, b"")
+            assert await asks(client, key=here) == (200, b"alice")
+            await logs_in(client, "NTLM", [there, here, here])
+            for key in (here, there, here):
+                assert await asks(client, key=key) == (200, b"alice")
+            assert [len(each.peers) for each in stand.upstreams.values()] == [1, 1]
+
+    scripted.run(scenario())
+
+
+def test_connections_with_a_login_end_with_their_member() -> None:
+    async def scenario() -> None:
+        async with scripted.stand(Logins(), Logins()) as stand:
+            client = await stand.connect()
+            key = stand.key_of("web-0")
+            await logs_in(client, "NTLM", [key] * 3)
+            stand.install(states={"web-0": members.State.DRAINING})
+            await scripted.eventually(stand.upstreams["web-0"].peers[0].reader.at_eof)
+            assert await asks(client, key=key) == (401, b"")
 
     scripted.run(scenario())
 

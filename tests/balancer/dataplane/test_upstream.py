@@ -271,6 +271,8 @@ BAD = [
     "HTTP/1.1 101 Switching Protocols\r\n\r\n",
     "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
     "HTTP/1.1 200 OK\r\nConnection: content-length\r\nContent-Length: 0\r\n\r\n",
+    # 9112 §7.1: nothing of it was relayed, so that it can still be refused
+    *(CHUNKED + chunks for chunks in ("zz\r\n", "-1\r\n", "4\r\nhalf!0\r\n\r\n", "\n\r\n")),
     "HTTP/1.1 200 OK\r\n" + "A: b\r\n" * 9000 + "\r\n",
     "HTTP/1.1 200 OK\r\nA: " + "b" * 70_000,
     "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: " + "b" * 40_000 + "\r\n\r\n",  # in one read
@@ -351,14 +353,57 @@ def test_a_response_that_nobody_asked_for_closes_its_connection() -> None:
     ],
 )
 def test_a_body_that_stops_short_is_cut_short(body: str) -> None:
-    """9112 §8: the client must see that it is incomplete."""
+    """9112 §8: the client must see that it is incomplete, and gets what came of it."""
+    head, _, rest = f"HTTP/1.1 200 OK\r\n{body}".partition("\r\n\r\n")
+    relayed = asyncio.Event()
+
+    async def halves(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(f"{head}\r\n\r\n".encode())
+        await relayed.wait()
+        peer.send(rest.encode())
 
     async def scenario() -> None:
-        async with scripted.stand(says(f"HTTP/1.1 200 OK\r\n{body}", close=True)) as stand:
+        async with scripted.stand(halves) as stand:
             client = await stand.connect()
             client.send(scripted.get())
-            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                await client.response()
+            await client.head()
+            relayed.set()
+            got = await client.rest()
+            assert got in (b"", b"half", b"4\r\nhalf\r\n")
+            assert (b"half" in got) == ("half" in rest)
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize(("version", "path", "resets"), scripted.BREAKS_OFF)
+def test_all_that_came_before_a_server_broke_off_is_delivered(
+    version: str, path: str, resets: bool
+) -> None:
+    """9112 §8, as HAProxy and nginx do; a reset only where an orderly end would look whole."""
+
+    async def scenario() -> None:
+        async with scripted.stand(scripted.breaks_off) as stand:
+            assert await scripted.broken_off(stand, version, path) == (400_000, not resets)
+            await scripted.eventually(lambda: not stand.plane.clients)
+            assert stand.plane.cuts == 1
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize(("version", "path", "resets"), scripted.BREAKS_OFF)
+def test_a_client_that_never_reads_what_a_server_broke_off_is_cut(
+    version: str, path: str, resets: bool
+) -> None:
+    async def scenario() -> None:
+        rules = {"timeouts": {"bodySeconds": 0.3}}
+        async with scripted.stand(scripted.breaks_off, rules=rules) as stand:
+            client = await scripted.SlowReader.connect(stand.port)
+            client.writer.transport.pause_reading()
+            client.writer.write(f"GET {path} HTTP/{version}\r\nHost: h\r\n\r\n".encode())
+            await scripted.eventually(lambda: stand.plane.accepted == 1)
+            await scripted.eventually(lambda: not stand.plane.clients)
+            client.writer.close()
 
     scripted.run(scenario())
 
@@ -382,6 +427,9 @@ def test_a_reset_is_not_the_end_of_a_body_that_ends_with_its_connection() -> Non
                 )
                 await client.until(b"half")
                 client.send(b"go")
+                if version == "1.1":
+                    assert await client.rest() == b"\r\n"  # of the chunk, and no last one
+                    continue
                 with pytest.raises(ConnectionError):
                     await client.rest()
 
