@@ -13,8 +13,6 @@ import structlog
 
 def configure(process: str) -> None:
     """Log as `time level process event key=value …` from now on."""
-    # waitress warns whenever a request waits for a thread, which is what its queue is for.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
