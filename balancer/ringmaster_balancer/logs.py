@@ -33,8 +33,6 @@ _AGAIN: Final = 0.02  # s between two attempts on a descriptor that was made non
 def configure(process: str) -> None:
     """Log as `time level process event key=value …` from now on."""
     _detach_stderr(process)
-    # waitress warns whenever a request waits for a thread, which is what its queue is for.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -125,7 +125,7 @@ def test_a_port_that_speaks_plain_http_is_no_matter_of_trust(balancer) -> None:
 def test_a_handshake_that_nobody_answers_is_told_from_a_server_that_is_not_there(
     monkeypatch,
 ) -> None:
-    # waitress waits for the end of a head that a client's hello does not have
+    # A plain HTTP server waits for the end of a head, which a client's hello does not have.
     monkeypatch.setattr(client, "_SECONDS", (0.2, 5.0))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}"

@@ -124,10 +124,15 @@ async def _ready(keep: keeper.Keeper) -> bool:
     return keep.ready()
 
 
-def _authorize(token: str) -> None:
-    scheme, _, given = flask.request.headers.get("Authorization", "").partition(" ")
+def bears(authorization: str, token: str) -> bool:
+    """Whether a value of Authorization bears the token, RFC 6750 §2.1."""
+    scheme, _, given = authorization.partition(" ")
     same = hmac.compare_digest(given.strip().encode(), token.encode())
-    if scheme.lower() != "bearer" or not same:
+    return scheme.lower() == "bearer" and same
+
+
+def _authorize(token: str) -> None:
+    if not bears(flask.request.headers.get("Authorization", ""), token):
         raise werkzeug.exceptions.Unauthorized(
             "a bearer token is needed",
             www_authenticate=werkzeug.datastructures.WWWAuthenticate("bearer"),

@@ -1,4 +1,4 @@
-"""The control process: the keeper on an event loop, Flask in the threads of a web server.
+"""The control process: the keeper and a web server on an event loop, Flask in threads.
 
 Law: entry. In an upgrade the control port changes hands at once: SIGUSR1 makes this one let go,
 the next one then reads from disk what was pushed last, and serves. Started as
@@ -13,18 +13,17 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
-from ringmaster_balancer import codes, lifeline, logs, members, sockets, tls
+from ringmaster_balancer import codes, lifeline, logs, members, tls
 from ringmaster_balancer import settings as settings_
 from ringmaster_balancer.control import (
     api,
     disk,
-    front,
     gate,
     keeper,
     lab,
@@ -58,7 +57,6 @@ class Control:
         )
         self._turn = turn.Turn(settings.state_file.with_suffix(".turn"))
         self._site: website.Website | None = None
-        self._front: front.Front | None = None
         self._yielding: asyncio.Task[None] | None = None
         self._paths = [*child.paths()]
 
@@ -75,10 +73,10 @@ class Control:
         )
         first = self._turn.take()
         if first:
-            await self._serve()
+            self._serve()
         if self._child.settings.lab_api:
             sock = _inherited(self._child.lab_fd)
-            _site(self._lab_app(), sock, threads=_LAB_THREADS).start()
+            _site(self._lab_app(), sock, threads=_LAB_THREADS, trusts=_everybody).start()
         await self._keeper.start()
         waiting = asyncio.create_task(self._succeed(at_once=first))
         stopping = asyncio.create_task(_wait(stop))
@@ -91,17 +89,17 @@ class Control:
         lost.cancel()
         self._keeper.close()
 
-    async def _serve(self) -> None:
+    def _serve(self) -> None:
         sock = _inherited(self._child.control_fd)
         cert, key = self._child.settings.control_tls_cert, self._child.settings.control_tls_key
-        if cert and key:
-            listener, path = sock, Path(self._child.run_dir) / f"control-{os.getpid()}.sock"
-            sock = sockets.open_unix(path)
-            self._paths.append(str(path))
-            sock.setblocking(False)
-            self._front = front.Front(tls.Certificate(cert, key), path=str(path))
-            await self._front.start(listener)
-        self._site = _site(self._control_app(), sock, threads=_CONTROL_THREADS)
+        token = _secret(self._child.settings.token_file)
+        self._site = _site(
+            self._control_app(token),
+            sock,
+            threads=_CONTROL_THREADS,
+            trusts=lambda value: api.bears(value, token),
+            certificate=tls.Certificate(cert, key) if cert and key else None,
+        )
         self._site.start()
 
     async def _succeed(self, *, at_once: bool) -> None:
@@ -109,7 +107,7 @@ class Control:
         if not at_once:
             await self._turn.wait()
             await self._keeper.reload()
-            await self._serve()
+            self._serve()
         self._child.say_ready("control")
 
     async def _until_nobody_finds_us(self) -> None:
@@ -127,18 +125,16 @@ class Control:
 
     async def _let_go(self) -> None:
         """Answer what was asked, then leave the control port to the next one."""
-        if self._front is not None:
-            self._front.close()
         if self._site is not None:
             await self._site.leave()
         self._turn.give()
 
-    def _control_app(self) -> Any:
+    def _control_app(self, token: str) -> Any:
         settings = self._child.settings
         config = api.Config(
             namespace=settings.namespace,
             name=settings.name,
-            token=_secret(settings.token_file),
+            token=token,
             metrics=lambda: metrics.text(self._call(self._keeper.numbers())),
         )
         return api.create_app(config, keep=self._keeper, call=self._call)
@@ -185,9 +181,27 @@ def _inherited(descriptor: int) -> socket.socket:
     return sock
 
 
-def _site(app: Any, sock: socket.socket, *, threads: int) -> website.Website:
-    # Beyond Flask's bound, which answers in JSON.
-    return website.Website(app, sock=sock, threads=threads, body_bytes=2 * api.BODY_BYTES)
+def _site(
+    app: Any,
+    sock: socket.socket,
+    *,
+    threads: int,
+    trusts: Callable[[str], bool],
+    certificate: tls.Certificate | None = None,
+) -> website.Website:
+    return website.Website(
+        app,
+        sock=sock,
+        threads=threads,
+        limits=website.Limits(body_bytes=2 * api.BODY_BYTES),  # within it Flask's bound answers
+        trusts=trusts,
+        certificate=certificate,
+    )
+
+
+def _everybody(_authorization: str) -> bool:
+    """The lab socket is reached by our own workers only."""
+    return True
 
 
 def main() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import resource
+import socket
 
 import balancer_process as balancers
 import pytest
@@ -58,3 +61,39 @@ def test_metrics_are_in_prometheus_text_and_say_no_secret(world):
     assert answer.headers["Content-Type"].startswith("text/plain")
     assert re.search(r"^ringmaster_balancer_workers 1\.0$", answer.text, re.MULTILINE)
     assert balancers.TOKEN not in answer.text
+
+
+@pytest.fixture
+def many_descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2_000)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_idle_and_stalled_connections_keep_out_no_push_and_no_health_check(
+    tmp_path, many_descriptors
+):
+    push = b"PUT /v1/rings/default/web HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    stalled = push + f"Authorization: Bearer {balancers.TOKEN}\r\n".encode()
+    with (
+        balancers.upstreams("one") as (server,),
+        balancers.running(tmp_path, "--workers", "1") as balancer,
+        contextlib.ExitStack() as stack,
+    ):
+        balancer.push(balancers.document(("web-0", server.address)))
+
+        def connect(words):
+            made = stack.enter_context(
+                socket.create_connection(("127.0.0.1", balancer.ports[1]), timeout=10)
+            )
+            made.sendall(words)
+
+        for _ in range(12):
+            connect(stalled + b'Content-Length: 100\r\n\r\n{"epoch":')
+        for number in range(1_000):
+            connect((b"", b"GET /he", push + b"Content-Length: 100\r\n\r\n{")[number % 3])
+        assert requests.get(f"{balancer.control}/healthz", timeout=5).status_code == 200
+        assert balancer.ready()
+        again = balancers.document(("web-0", server.address), generation=2)
+        assert balancer.push(again).json()["generation"] == 2
