@@ -190,7 +190,7 @@ def difference(raw: bytes, haproxy: Witness) -> str:
 
 
 STREAMS = [
-    *(case.raw.encode("latin-1") for case in strictness.REFUSED),
+    *(case.raw.encode("latin-1") for case in strictness.REFUSED + strictness.UNFINISHED),
     *fuzz.REQUESTS,
     b"".join(fuzz.GOOD[:8]),
 ]

@@ -61,6 +61,9 @@ REFUSED = [
     Case("9112 §2.3", f"GET / HTTP/1.2\r\n{H}\r\n", (505,)),
     Case("9112 §2.3", f"GET / HTTP/1.10\r\n{H}\r\n"),
     Case("9112 §2.3", f"GET / HTTP/01.1\r\n{H}\r\n"),
+    Case("9112 §2.3: no minor version", f"GET / HTTP/1\r\n{H}\r\n"),
+    Case("9112 §2.3: no minor version", f"GET / HTTP/2\r\n{H}\r\n"),
+    Case("9112 §2.3: no minor version", f"GET / HTTP/1.\r\n{H}\r\n"),
     Case("9113 §3.4: the preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (505,)),
     Case("9112 §2.3: names are case-sensitive", f"GET / http/1.1\r\n{H}\r\n"),
     Case("9112 §2.3: another protocol", f"SETUP / RTSP/1.0\r\n{H}\r\n"),
@@ -98,6 +101,10 @@ REFUSED = [
     Case("9112 §3.2", "GET / HTTP/1.1\r\nHost: a:port\r\n\r\n"),
     Case("9112 §3.2", "GET / HTTP/1.1\r\nHost: a\\b\r\n\r\n"),
     Case("9112 §3.2", "GET / HTTP/1.1\r\nHost: \xe4\r\n\r\n"),
+    Case("9112 §3.3: an empty authority", "GET / HTTP/1.1\r\nHost:\r\n\r\n"),
+    Case("9112 §3.3: an empty authority", "GET / HTTP/1.1\r\nHost: \t\r\n\r\n"),
+    Case("9112 §3.3: an empty authority", "GET / HTTP/1.0\r\nHost:\r\n\r\n"),
+    Case("9112 §3.3: an empty authority", "OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n"),
     Case("9110 §4.2.1: a port of no host", "GET / HTTP/1.1\r\nHost: :80\r\n\r\n"),
     Case("9110 §4.2.1: a port of no host", "GET / HTTP/1.1\r\nHost: :\r\n\r\n"),
     # fields
@@ -204,6 +211,33 @@ REFUSED = [
     Case("6585 §5", f"{_GET}" + "A: a\r\n" * 101 + "\r\n", (431,)),
 ]
 
+# Refused although their ends have not come, for nothing that may come could mend them. Whoever
+# speaks another protocol waits for an answer and sends no more.
+UNFINISHED = [
+    Case("9112 §3: a TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+    Case("9112 §3: SSH", "SSH-2.0-OpenSSH_9.2\r\n"),
+    Case("9112 §3: SMTP", "EHLO localhost\r\n"),
+    Case("9112 §3: Redis", "*1\r\n$4\r\nPING\r\n"),
+    Case("9112 §3: PostgreSQL", "\x00\x00\x00\x08\x04\xd2\x16\x2f"),
+    Case("9112 §3: the PROXY protocol", "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"),
+    Case("9112 §3", "hello, world\n"),
+    Case("9112 §3", "GET /  "),
+    Case("9112 §3", "GET /\x80"),
+    Case("9112 §2.3: another protocol", "SETUP / RTSP"),
+    Case("9112 §2.3", "GET / HTTP/2.0\r\n", (505,)),
+    Case("9110 §9.1", "BREW / HTTP/1.1\r\n", (501,)),
+    Case("9112 §2.2: bare LFs only", "GET / HTTP/1.1\nHost: h\n\n"),
+    Case("9112 §2.2: a bare LF", f"GET / HTTP/1.1\r\n{H}A: b\n"),
+    Case("9112 §2.2: a bare CR", f"GET / HTTP/1.1\r\n{H}A: b\rc\r\n"),
+    Case("9112 §2.2: an empty line is CR LF", "\n"),
+    Case("9112 §2.2: an empty line is CR LF", "\n\r"),
+    Case("9112 §2.2: one empty line is ignored, two not", "\r\n\r\n"),
+    Case("9112 §5: no colon", f"GET / HTTP/1.1\r\n{H}A b\r\n"),
+    Case("9112 §5.1: a space before the colon", f"GET / HTTP/1.1\r\n{H}A : b\r\n"),
+    Case("9112 §5.2: obs-fold", f"GET / HTTP/1.1\r\n{H} folded\r\n"),
+    Case("9110 §5.5: NUL", f"GET / HTTP/1.1\r\n{H}A: \x00\r\n"),
+]
+
 # 9112 §7.1: bodies in chunks that are none.
 BAD_CHUNKS = [
     "g\r\na\r\n0\r\n\r\n",
@@ -226,6 +260,19 @@ BAD_CHUNKS = [
     "ffffffffffffffffff\r\n",
     "10000000000000001\r\na\r\n0\r\n\r\n",
     "1;\x00\r\na\r\n0\r\n\r\n",
+    "1;\r\na\r\n0\r\n\r\n",
+    "1;;a\r\na\r\n0\r\n\r\n",
+    "1;=b\r\na\r\n0\r\n\r\n",
+    "1;a=\r\na\r\n0\r\n\r\n",
+    "1;a b\r\na\r\n0\r\n\r\n",
+    "1;a=b c\r\na\r\n0\r\n\r\n",
+    '1;a="b\r\na\r\n0\r\n\r\n',
+    '1;a="b"c\r\na\r\n0\r\n\r\n',
+    "1;\xe4\r\na\r\n0\r\n\r\n",
+    "1;a(b)\r\na\r\n0\r\n\r\n",
+    "g",
+    "1 ",
+    "1\r\na\r\n0\r\nA ",
     "1;a\nb\r\na\r\n0\r\n\r\n",
     "1;a\rb\r\na\r\n0\r\n\r\n",
     "0\r\nA : b\r\n\r\n",
@@ -260,6 +307,7 @@ FORWARDED = [
     ("GET HTTP://h HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n"),
     ("GET http://h?q HTTP/1.1\r\nHost: h\r\n\r\n", "GET /?q HTTP/1.1\r\nHost: h\r\n"),
     ("GET http://h/a HTTP/1.0\r\n\r\n", "GET /a HTTP/1.1\r\nHost: h\r\n"),
+    ("GET http://h/a HTTP/1.1\r\nHost:\r\n\r\n", "GET /a HTTP/1.1\r\nHost: h\r\n"),
     # §3.2.4: the asterisk form
     ("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: h\r\n"),
     ("OPTIONS http://h HTTP/1.1\r\nHost: h\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: h\r\n"),

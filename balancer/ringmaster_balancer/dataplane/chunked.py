@@ -3,7 +3,7 @@
 Law: pure. Bytes in, content out, and where the body ended. Extensions are skipped (§7.1.1: what is
 not recognised is ignored), trailers are dropped (§7.1.2 lets a recipient discard them), and both
 are bounded. Anything else that is not exactly the grammar is refused: no bare LF, no space around
-a size, no sign, no prefix.
+a size (not even the one that may stand before an extension), no sign, no prefix.
 """
 
 from __future__ import annotations
@@ -11,13 +11,26 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # 9110 §5.6.2
+_QUOTED: Final = (  # 9110 §5.6.4
+    rb"\"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*\""
+)
+# §7.1.1; blanks around `;` and `=` must be understood, 9110 §5.6.3
+_EXTENSION: Final = _TOKEN + rb"(?:[\t ]*=[\t ]*(?:%b|%b))?" % (_TOKEN, _QUOTED)
+_SIZE: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,15})(?:;[\t ]*%b(?:[\t ]*;[\t ]*%b)*)?" % (_EXTENSION, _EXTENSION)
+)
+_TRAILER: Final = re.compile(_TOKEN + rb":[\t\x20-\x7e\x80-\xff]*")
 _LINE: Final = 4096  # bytes in a size line or a trailer
 # Bytes beyond content that a body may hold, over 16 for each chunk: what Go's net/http allows.
 _EXCESS: Final = 16_384
 
 _AT_SIZE, _AT_DATA, _AT_END, _AT_TRAILER, _DONE = range(5)
+_BEGUN: Final = {  # what may come before the end of a line
+    _AT_SIZE: re.compile(rb"[0-9A-Fa-f]{1,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?"),
+    _AT_END: re.compile(rb"\r"),
+    _AT_TRAILER: re.compile(rb"(?:%b(?::[\t\x20-\x7e\x80-\xff]*)?)?\r?" % _TOKEN),
+}
 
 
 class ChunkError(ValueError):
@@ -65,6 +78,8 @@ class Decoder:
             if stop < 0:
                 self._line += data[at:]
                 self._bound(self._line)
+                if _BEGUN[self._state].fullmatch(self._line) is None:
+                    raise ChunkError("a line is malformed")
                 break
             line = self._line + data[at : stop + 1]
             self._line = b""

@@ -46,6 +46,7 @@ class Client(asyncio.Protocol):
         "eof",
         "exchange",
         "held",
+        "judged",
         "left",
         "lingering",
         "look",
@@ -75,6 +76,7 @@ class Client(asyncio.Protocol):
         self.pending = b""  # read and not yet looked at: a head's beginning, or pipelined requests
         self.at = 0  # where in it the next request begins
         self.blank = False  # the empty line that may stand before a request has come
+        self.judged = 0  # bytes of the head that is coming whose lines are sound
         self.left = 0  # bytes of body still to come
         self.decoder: chunked.Decoder | None = None
         self.deadline = math.inf
@@ -413,25 +415,31 @@ class Client(asyncio.Protocol):
                 self.release()
 
     def _partial(self, data: bytes, at: int) -> None:
-        """No whole head yet: bound it, and wait for more."""
+        """No whole head yet: judge and bound what there is of it, and wait for more."""
         rules = self.plane.rules
         data = self.pending = data[at:]
         self.at = 0
         if not data:
             self._blank()
-        elif len(data) > rules.target_bytes and b"\r\n" not in data:
+            return
+        if self.total == math.inf:  # its first byte
+            self.total = _monotonic() + rules.head_seconds
+            self.deadline = math.inf
+            self.judged = 0
+        try:
+            self.judged = http1.begun(data, self.judged)
+        except http1.Refused as refused:
+            self.refuse(refused.status, refused.message, head=data)
+            return
+        if len(data) > rules.target_bytes and not self.judged:
             self.refuse(414, "The request target is too long")
         elif len(data) > rules.head_bytes:
             self.refuse(431, "The request's head is too large")
         elif self.eof:
             self.refuse(400, "The request is incomplete")  # 9112 §8
-        else:
-            if self.total == math.inf:  # its first byte
-                self.total = _monotonic() + rules.head_seconds
-                self.deadline = math.inf
-            if self.held:
-                self.held = False
-                self.transport.resume_reading()
+        elif self.held:
+            self.held = False
+            self.transport.resume_reading()
 
     def _blank(self) -> None:
         """Only the empty line before a request: no request has begun."""

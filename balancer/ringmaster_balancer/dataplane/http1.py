@@ -81,6 +81,12 @@ _HOST: Final = re.compile(  # 9112 §3.2, 9110 §4.2: uri-host [ ":" port ] or n
 )
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # 9110 §5.6.2
+_FIELD_LINE: Final = re.compile(  # 9112 §5, 9110 §5.5
+    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n"
+)
+_LINE_BEGUN: Final = re.compile(  # what may come before the end of a request line, 9112 §3
+    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: [\x21-\x7e]*(?: [HTP/.0-9]{0,8})?)?)?\r?"
+)
 _STATUS_LINE: Final = re.compile(  # 9112 §4; llhttp takes any reason. The space may be missing
     rb"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n"
 )
@@ -333,6 +339,8 @@ def request(
         raise Refused(400, "Host is missing")
     if target[0] != 47 or b"#" in target:  # noqa: PLR2004 - "/", the origin form, 9112 §3.2.1
         _target(decided)
+    if decided.host == b"":  # 9112 §3.3, 9110 §4.2.1: there is no http URI without an authority
+        raise Refused(400, "Host is empty")
     if decided.upgrade is not None:
         if decided.length:  # where the body ends and the tunnel begins is ambiguous
             raise Refused(400, "An upgrade with a body")
@@ -342,6 +350,29 @@ def request(
     if not minor:
         decided.line = b"%b %b HTTP/1.1" % (method, decided.target)
     return decided
+
+
+def begun(head: bytes, start: int) -> int:
+    """Judge a head that is still coming: its lines from `start` on, and how a line begins.
+
+    What no further byte can mend is answered now: its sender may wait for an answer. Returns where
+    the first unfinished line begins. Raises Refused.
+    """
+    while end := head.find(b"\n", start) + 1:
+        line = head[start:end]
+        if line[-2:] != b"\r\n":  # 9112 §2.2
+            raise Refused(400, "A line ends without CR LF")
+        if start:
+            if _FIELD_LINE.fullmatch(line) is None:
+                raise Refused(400, "A field line is malformed")
+        else:
+            request_line(line)
+            if _LINE_BEGUN.fullmatch(line[:-1]) is None:
+                raise Refused(400, "The request line is malformed")
+        start = end
+    if not start and _LINE_BEGUN.fullmatch(head) is None:
+        raise Refused(400, "The request line is malformed")
+    return start
 
 
 def request_line(head: bytes) -> tuple[bytes, bytes, int]:
@@ -361,8 +392,8 @@ def request_line(head: bytes) -> tuple[bytes, bytes, int]:
 
 
 def _version(version: bytes) -> Refused:
-    """9110 §15.6.6 for another version of HTTP, else it is no HTTP."""
-    if re.fullmatch(rb"HTTP/[0-9](?:\.[0-9])?", version):
+    """9110 §15.6.6 for another version of HTTP, else it is no HTTP, 9112 §2.3."""
+    if re.fullmatch(rb"HTTP/[0-9]\.[0-9]", version):
         return Refused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here")
     return Refused(400, "The request line is malformed")
 

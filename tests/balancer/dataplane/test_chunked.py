@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ringmaster_balancer.dataplane import chunked
 
-EXTENSIONS = st.sampled_from([b"", b";a", b";a=b", b'; q="x y"', b";" + b"e" * 100])
+EXTENSIONS = st.sampled_from(
+    [b"", b";a", b";a=b", b'; q="x\\" y"', b";a = b ; c", b";" + b"e" * 100]
+)
 TRAILERS = st.sampled_from([b"", b"A: b\r\n", b"A: b\r\nHost: evil\r\n"])
 
 

@@ -50,6 +50,29 @@ def test_what_is_ambiguous_or_too_much_is_refused_and_reaches_no_server(
     scripted.run(scenario())
 
 
+@pytest.mark.parametrize("case", strictness.UNFINISHED, ids=lambda case: case.clause)
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_what_no_further_byte_can_mend_is_refused_at_once(
+    case: strictness.Case, in_pieces: bool
+) -> None:
+    """Its sender may say no more and wait: it is not the one who is slow."""
+
+    async def scenario() -> None:
+        hour = {"timeouts": {"headSeconds": 3600, "idleSeconds": 3600}}
+        async with scripted.stand(scripted.answering(), rules=hour) as stand:
+            client = await stand.connect()
+            raw = case.raw.encode("latin-1")
+            for piece in [raw[n : n + 1] for n in range(len(raw))] if in_pieces else [raw]:
+                client.send(piece)
+                await asyncio.sleep(0)
+            status, fields, _ = await client.response()
+            assert status in case.status
+            assert fields["connection"] == "close"
+            assert stand.upstreams["web-0"].received == b""
+
+    scripted.run(scenario())
+
+
 @pytest.mark.parametrize("chunks", strictness.BAD_CHUNKS)
 def test_a_body_whose_chunks_are_malformed_is_refused(chunks: str) -> None:
     """9112 §7.1; the server sees an unfinished body and its connection end, never a whole one."""
@@ -251,7 +274,7 @@ def test_chunks_are_framed_anew_and_extensions_and_trailers_dropped() -> None:
     async def scenario() -> None:
         got = await forwarded(
             b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n"
-            b"3;a=b\r\nabc\r\n002\r\nde\r\n0\r\nHost: evil\r\nA: b\r\n\r\n"
+            b'3;a="b;\\" c" ; d\r\nabc\r\n002\r\nde\r\n0\r\nHost: evil\r\nA: b\r\n\r\n'
         )
         head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n"
         assert got == head + ADDED + b"5\r\nabcde\r\n0\r\n\r\n"
