@@ -6,10 +6,9 @@ What came of each create is written into the memory, which the caller saves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent import futures
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -31,17 +30,16 @@ class Outcome:
     memory: memory.Memory
     notes: list[actions.Note] = field(default_factory=list)
     failed: bool = False
-    earlier: dict[int, float] = field(default_factory=dict)  # ordinal → `tried_at` of before
+    earlier: dict[tuple[int, int], float] = field(default_factory=dict)  # `tried_at` of before
 
-    def change(self, ordinal: int, **values: Any) -> None:
-        """Replace fields of a place."""
-        places = dict(self.memory.places)
-        places[ordinal] = replace(places[ordinal], **values)
-        self.memory = replace(self.memory, places=places)
+    def change(self, birth: observed.Birth, **values: Any) -> None:
+        """Replace fields of what is remembered of a create's attempt."""
+        self.memory = self.memory.change(birth.ordinal, birth.attempt, **values)
 
-    def not_tried(self, ordinal: int, **values: Any) -> None:
+    def not_tried(self, birth: observed.Birth, **values: Any) -> None:
         """This create had no effect; what an earlier one of the attempt may have done counts."""
-        self.change(ordinal, tried_at=self.earlier.get(ordinal, 0.0), **values)
+        earlier = self.earlier.get((birth.ordinal, birth.attempt), 0.0)
+        self.change(birth, tried_at=earlier, **values)
 
     def note(self, kind: str, reason: str, message: str) -> None:
         """Have an event recorded."""
@@ -62,11 +60,9 @@ def announced(
     value: memory.Memory, stages: Sequence[Sequence[actions.Action]], now: float
 ) -> memory.Memory:
     """The memory to save before the stages run: each create may take effect from now on."""
-    places = dict(value.places)
     for create in creates(stages):
-        ordinal = create.birth.ordinal
-        places[ordinal] = replace(places[ordinal], tried_at=now)
-    return replace(value, places=places)
+        value = value.change(create.birth.ordinal, create.birth.attempt, tried_at=now)
+    return value
 
 
 class Executor:
@@ -83,14 +79,15 @@ class Executor:
         value: memory.Memory,
         now: float,
         *,
-        tried: Mapping[int, memory.Place] = MappingProxyType({}),
+        before: memory.Memory | None = None,
     ) -> Outcome:
-        """Run them in order. `tried`: the places as they were before `announced`.
+        """Run them in order. `before`: the memory as it was before `announced`.
 
         Raises:
             FencedError: another operator acts.
         """
-        outcome = Outcome(memory=value, earlier=_earlier(stages, tried))
+        earlier = {key: place.tried_at for key, place in before.attempts()} if before else {}
+        outcome = Outcome(memory=value, earlier=earlier)
         halted = False
         for stage in stages:
             if halted:
@@ -156,15 +153,7 @@ class Executor:
 
 def _skip(stage: Sequence[actions.Action], outcome: Outcome) -> None:
     for create in creates([stage]):
-        outcome.not_tried(create.birth.ordinal)
-
-
-def _earlier(
-    stages: Sequence[Sequence[actions.Action]], tried: Mapping[int, memory.Place]
-) -> dict[int, float]:
-    """When a create of the same attempt may have taken effect before these."""
-    places = [(tried.get(c.birth.ordinal), c.birth) for c in creates(stages)]
-    return {b.ordinal: p.tried_at for p, b in places if p is not None and p.attempt == b.attempt}
+        outcome.not_tried(create.birth)
 
 
 def _is(replica: observed.Replica, birth: observed.Birth) -> bool:
@@ -180,18 +169,19 @@ def _not_created(
     message = f"{birth.name}: {error}"
     if isinstance(error, errors.PendingError):
         outcome.note("Normal", "Preparing", message)
-        outcome.not_tried(birth.ordinal, not_before=now + draft.BACKOFF_SECONDS)
+        outcome.not_tried(birth, not_before=now + draft.BACKOFF_SECONDS)
         return
     outcome.note("Warning", "FailedCreate", message)
     outcome.memory = replace(outcome.memory, failure=(reason, message))
     if isinstance(error, errors.AmbiguousError):
         return
-    place = outcome.memory.places[birth.ordinal]
+    place = dict(outcome.memory.attempts())[birth.ordinal, birth.attempt]
     failures = place.failures + 1
     pause = max(draft.BACKOFF_SECONDS, draft.backoff(failures))
-    outcome.change(birth.ordinal, failures=failures, not_before=now + pause)
+    outcome.change(birth, failures=failures, not_before=now + pause)
     taken = isinstance(error, errors.AlreadyExistsError)
     if not taken:
-        outcome.not_tried(birth.ordinal)
+        outcome.not_tried(birth)
     if place.name and ((taken and failures >= NAME_TRIES) or reason == errors.INVALID_NAME):
-        outcome.change(birth.ordinal, name="", attempt=place.attempt + 1, tried_at=0.0)
+        number = max(place.attempt, place.last_attempt) + 1
+        outcome.change(birth, name="", attempt=number, tried_at=0.0)

@@ -141,10 +141,15 @@ def _close_places(world: World, key: observed.Owner) -> None:
     known = world.records.load_memory(key)
     places = {
         ordinal: memory.Place(
-            attempt=place.attempt + 1, wanted=place.wanted, due=place.wanted, name=place.name
+            attempt=memory.last_attempt(place, known.successors.get(ordinal)) + 1,
+            wanted=place.wanted,
+            due=place.wanted,
+            name=place.name,
+            revision=place.revision,  # one that serves comes back, whatever a rollout was about
         )
         for ordinal, place in known.places.items()
     }
     world.records.save_memory(
-        key, dataclasses.replace(known, places=places, drains={}, proven=(), members=())
+        key,
+        dataclasses.replace(known, places=places, successors={}, drains={}, proven=(), members=()),
     )

@@ -8,7 +8,8 @@ patience (backoffs, drains begin anew), never a replica. All times are seconds s
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ringmaster_operator import observed
@@ -18,8 +19,8 @@ from ringmaster_operator import observed
 class Place:
     """One ordinal of the set, and the newest replica that was decided on for it.
 
-    `attempt` counts the replicas of this place; it rises only after the replica of the last
-    attempt was seen, so that a repeated create meets its own name.
+    `attempt` numbers the replicas of this place; there is a new one only after the replica of the
+    last attempt was seen, so that a repeated create meets its own name.
     """
 
     attempt: int = 1
@@ -33,6 +34,12 @@ class Place:
     name: str = ""  # asked for by the user; empty: a generated one
     failures: int = 0  # in a row
     not_before: float = 0.0  # crash-loop backoff
+    last_attempt: int = 0  # the highest number given here, to a rollout's successor too
+
+
+def last_attempt(place: Place, beside: Place | None) -> int:
+    """The highest number that a replica of a place, or a successor beside it, has or may have."""
+    return max(place.attempt, place.last_attempt, beside.attempt if beside else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,9 @@ class Memory:
     generation: int = 0  # of the membership; rises with each change of `content`
     content: str = ""  # checksum of the membership without epoch and generation
     places: dict[int, Place] = field(default_factory=dict)
+    # The replica that a rollout starts beside the one that holds its place, by ordinal. It takes
+    # the place over when it is available; until then each of the two is replaced on its own.
+    successors: dict[int, Place] = field(default_factory=dict)
     drains: dict[str, Drain] = field(default_factory=dict)
     proven: tuple[str, ...] = ()  # uids of replicas that have been ready once
     stand_ins: dict[str, StandIn] = field(default_factory=dict)  # by uid; empty unless a clock errs
@@ -118,6 +128,18 @@ class Memory:
     progress: Progress = field(default_factory=Progress)
     failure: tuple[str, str] = ("", "")  # reason and message of the last failed create
 
+    def change(self, ordinal: int, attempt: int, /, **values: Any) -> Memory:
+        """With other values for one attempt of a place."""
+        if (beside := self.successors.get(ordinal)) is not None and beside.attempt == attempt:
+            return replace(self, successors={**self.successors, ordinal: replace(beside, **values)})
+        place = replace(self.places[ordinal], **values)
+        return replace(self, places={**self.places, ordinal: place})
+
+    def attempts(self) -> Iterator[tuple[tuple[int, int], Place]]:
+        """What is remembered, by ordinal and attempt."""
+        for known in (self.places, self.successors):
+            yield from (((ordinal, place.attempt), place) for ordinal, place in known.items())
+
     def to_json(self) -> str:
         """As text; equal memories give equal texts."""
         return json.dumps(asdict(self), sort_keys=True, default=_plain)
@@ -127,7 +149,8 @@ class Memory:
         """Read what `to_json` wrote; fields that this version does not know are left out."""
         raw = json.loads(text)
         values = _known(cls, raw)
-        values["places"] = {int(o): _place(place) for o, place in raw.get("places", {}).items()}
+        for name in ("places", "successors"):
+            values[name] = {int(o): _place(place) for o, place in raw.get(name, {}).items()}
         values["drains"] = {u: Drain(**_known(Drain, d)) for u, d in raw.get("drains", {}).items()}
         values["stand_ins"] = {
             u: StandIn(**_known(StandIn, s)) for u, s in raw.get("stand_ins", {}).items()

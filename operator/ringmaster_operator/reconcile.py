@@ -135,7 +135,7 @@ class Reconciler:
         ring = status.membership(server_set, after, target=decided.target)
         self._log_marks(decided)
         pushed = keeper.push(ring, after, now=now)
-        outcome = self._executor.run(decided.stages, after, now, tried=decided.memory.places)
+        outcome = self._executor.run(decided.stages, after, now, before=decided.memory)
         self._save(owner, outcome.memory, instead_of=after)
         held = keeper.tell_hold(decision.hold)
         self._tell(owner, [*decided.notes, *held, *pushed, *outcome.notes])

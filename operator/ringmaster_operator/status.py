@@ -243,7 +243,10 @@ def _failing(report: Report) -> conditions.Fact:
     reason, message = report.memory.failure
     if reason:
         return conditions.Fact("ReplicaFailure", status=True, reason=reason, message=message)
-    for ordinal, place in sorted(report.memory.places.items()):
+    for ordinal, place in sorted(
+        (*report.memory.places.items(), *report.memory.successors.items()),
+        key=lambda each: each[0],
+    ):
         if place.wanted and place.failures > 1:
             member = naming.member_id(report.server_set.metadata.name, ordinal)
             said = f"{member} failed {place.failures} times in a row"

@@ -70,7 +70,9 @@ def test_what_an_earlier_create_may_have_done_still_counts_when_this_one_had_no_
     before[3] = memory.Place(tried_at=NOW - 5)
     value = execute.announced(memory.Memory(places=before), stages, NOW)
     runtime.create_faults = [None, errors.RetryLater("busy")]
-    outcome = execute.Executor(runtime, InlineExecutor()).run(stages, value, NOW, tried=before)
+    outcome = execute.Executor(runtime, InlineExecutor()).run(
+        stages, value, NOW, before=memory.Memory(places=before)
+    )
     tried = {o: place.tried_at for o, place in outcome.memory.places.items()}
     assert tried == {0: NOW, 1: NOW - 5, 2: NOW, 3: NOW - 5}
 

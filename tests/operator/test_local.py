@@ -130,6 +130,20 @@ def test_what_was_stopped_on_purpose_is_no_emergency_and_keeps_its_wishes(state)
     assert (found.proven, found.revisions, found.generation) == ((), (revision,), 9)
 
 
+def test_what_was_stopped_in_the_middle_of_a_rollout_comes_back_as_it_served(state) -> None:
+    with opened(state) as world:
+        document = server_set(world)
+        key = local.owner(document)
+        holder = memory.Place(attempt=1, due=False, seen=True, revision="good", last_attempt=2)
+        beside = memory.Place(attempt=3, due=False, seen=True, revision="new")
+        before = memory.Memory(places={0: holder}, successors={0: beside}, current="good")
+        world.records.save_memory(key, before)
+        local.stop_replicas(world)
+        found = world.records.load_memory(key)
+    assert found.places == {0: memory.Place(attempt=4, due=True, revision="good")}
+    assert found.successors == {}
+
+
 def test_the_status_says_that_nothing_runs(state) -> None:
     with opened(state) as world:
         server_set(world)

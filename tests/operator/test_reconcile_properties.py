@@ -239,3 +239,39 @@ def test_recreate_never_runs_two_revisions_at_once(
         play(world, edit)
         world.step()
     world.run(30.0)
+
+
+BLOWS = strategies.one_of(
+    *(op(what, index) for what in ("kill", "vanish", "evict", "freeze")),
+    op("restart"),
+    op("die", strategies.integers(1, 12), strategies.booleans()),
+    op("stale", strategies.integers(1, 2)),
+    op("create_faults", strategies.lists(strategies.sampled_from(FAULTS), max_size=3)),
+    op("paused", strategies.booleans()),
+    op("fewer"),
+    PAUSE,
+)
+
+
+@given(
+    image=strategies.sampled_from(["broken", "crash"]),
+    limits=strategies.sampled_from([(1, 0), (0, 1), (2, 1), (3, 0)]),
+    blows=strategies.lists(BLOWS, max_size=15),
+)
+def test_while_a_rollout_hangs_whatever_dies_is_made_anew_of_the_template_that_serves(
+    image: str, limits: tuple[int, int], blows: list[tuple[Any, ...]]
+) -> None:
+    surge, unavailable = limits
+    rolling = {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
+    world = simulation.World(replicas=3, strategy=rolling)
+    world.run(3.0)
+    world.edit(template=simulation.template(image))
+    for blow in blows:
+        fewer = ("scale", max(1, world.server_set.spec.replicas - 1))
+        play(world, fewer if blow == ("fewer",) else blow)
+        world.step()
+    note("faults stop")
+    stop_faults(world)
+    world.edit(paused=False)
+    world.run(75.0)  # the longest backoff, and the start
+    assert len(world.ring()) >= world.server_set.spec.replicas - unavailable

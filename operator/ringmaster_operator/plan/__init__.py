@@ -93,6 +93,7 @@ def _remember(draft: Draft, drains: dict[str, memory.Drain]) -> memory.Memory:
     return replace(
         draft.before,
         places=draft.places,
+        successors=draft.successors,
         drains=drains,
         proven=tuple(sorted(draft.world.proven)),
         stand_ins=draft.world.stand_ins,
@@ -101,9 +102,7 @@ def _remember(draft: Draft, drains: dict[str, memory.Drain]) -> memory.Memory:
         current=draft.current,
         rolled_back=draft.rolled_back,
         progress=draft.progress,
-        failure=draft.before.failure
-        if any(draft.places[o].due for o in draft.wanted())
-        else ("", ""),
+        failure=draft.before.failure if births.due(draft) else ("", ""),
     )
 
 

@@ -18,14 +18,17 @@ def remembered(before: memory.Memory, now: float, *, backoff: float) -> memory.M
 
     `backoff`: the longest that a place may have to wait.
     """
-    places = {
-        ordinal: replace(
-            place,
-            tried_at=min(place.tried_at, now),
-            not_before=min(place.not_before, now + backoff),
-        )
-        for ordinal, place in before.places.items()
-    }
+    places, successors = (
+        {
+            ordinal: replace(
+                place,
+                tried_at=min(place.tried_at, now),
+                not_before=min(place.not_before, now + backoff),
+            )
+            for ordinal, place in known.items()
+        }
+        for known in (before.places, before.successors)
+    )
     drains = {
         uid: replace(
             drain,
@@ -35,7 +38,7 @@ def remembered(before: memory.Memory, now: float, *, backoff: float) -> memory.M
         for uid, drain in before.drains.items()
     }
     progress = replace(before.progress, at=min(before.progress.at, now))
-    return replace(before, places=places, drains=drains, progress=progress)
+    return replace(before, places=places, successors=successors, drains=drains, progress=progress)
 
 
 def stand_ins(

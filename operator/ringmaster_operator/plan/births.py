@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ringmaster_operator import naming, observed
+from ringmaster_operator import memory, naming, observed
 from ringmaster_operator.plan import actions, revisions
 from ringmaster_operator.plan.draft import UNSEEN_SECONDS, Draft
 
@@ -31,31 +31,43 @@ def decide(draft: Draft) -> list[actions.Create]:
         return []
     creates = []
     existing = _existing(draft)
-    due = [o for o in draft.wanted() if draft.places[o].due]
-    for ordinal in sorted(due, key=lambda o: (bool(draft.world.group(o)), o)):
-        counted = draft.phantom(ordinal)
-        if not _ripe(draft, ordinal) or (existing >= draft.world.ceiling and not counted):
+    for ordinal, beside in due(draft):
+        counted = draft.phantom(ordinal, beside=beside)
+        if not _ripe(draft, ordinal, beside) or (existing >= draft.world.ceiling and not counted):
             continue
-        creates.append(_create(draft, ordinal))
+        creates.append(_create(draft, ordinal, beside))
         existing += not counted
     return creates
 
 
+def due(draft: Draft) -> list[tuple[int, bool]]:
+    """What is to be created, empty places first: the place, and whether beside its holder."""
+    wanted = draft.wanted()
+    holders = [(o, False) for o in wanted if draft.places[o].due]
+    beside = [(o, True) for o in wanted if o in draft.successors and draft.successors[o].due]
+    return [
+        *sorted(holders, key=lambda each: (bool(draft.holders(each[0])), each[0])),
+        *beside,
+    ]
+
+
 def _existing(draft: Draft) -> int:
-    return sum(len(draft.world.group(o)) + draft.phantom(o) for o in draft.wanted())
+    return sum(len(draft.world.group(o)) + draft.phantoms(o) for o in draft.wanted())
 
 
-def _ripe(draft: Draft, ordinal: int) -> bool:
+def _ripe(draft: Draft, ordinal: int, beside: bool) -> bool:
     """Whether a due create may be made now."""
-    place, now = draft.places[ordinal], draft.world.now
-    member = draft.member_id(ordinal)
+    place = draft.successors[ordinal] if beside else draft.places[ordinal]
+    now, member = draft.world.now, draft.member_id(ordinal)
     if now < place.not_before:
         draft.wait(member, place.not_before, f"backoff after {place.failures} failures")
         return False
     if place.tried_at and now < place.tried_at + UNSEEN_SECONDS:
         draft.wait(member, place.tried_at + UNSEEN_SECONDS, "just created, not seen yet")
         return False
-    if draft.world.group(ordinal) and not draft.phantom(ordinal) and ordinal not in draft.beside:
+    if beside or draft.phantom(ordinal):
+        return True
+    if draft.holders(ordinal) and ordinal not in draft.beside:
         draft.wait(member, None, "the old one is not gone yet" if place.vacate else "no room")
         return False
     return True
@@ -71,15 +83,15 @@ def _recreating(draft: Draft) -> bool:
     return any(
         r.revision != draft.target and r.phase is not observed.Phase.FAILED
         for r in draft.world.replicas
-    ) and any(draft.places[o].due for o in draft.wanted())
+    ) and bool(due(draft))
 
 
-def _create(draft: Draft, ordinal: int) -> actions.Create:
-    place = draft.places[ordinal]
-    revision = _revision(draft, ordinal)
+def _create(draft: Draft, ordinal: int, beside: bool) -> actions.Create:
+    place = draft.successors[ordinal] if beside else draft.places[ordinal]
+    revision = draft.target if beside else revisions.of_new(draft, ordinal)
     known = revisions.template(draft, revision)
     metadata = draft.world.server_set.metadata
-    name = draft.name(ordinal)
+    name = draft.name(ordinal, beside=beside)
     birth = observed.Birth(
         owner=observed.Owner(metadata.namespace, metadata.name, metadata.uid),
         name=name,
@@ -91,30 +103,10 @@ def _create(draft: Draft, ordinal: int) -> actions.Create:
         revision=revision,
         template=known.template if known else draft.world.spec.template,
     )
-    return actions.Create(birth, _cause(draft, ordinal))
+    return actions.Create(birth, _cause(draft, ordinal, place))
 
 
-def _revision(draft: Draft, ordinal: int) -> str:
-    """The target, with two exceptions.
-
-    A replacement never tries an unproven template while the place's own is proven, and a paused
-    rollout reaches nobody.
-    """
-    own = draft.places[ordinal].revision
-    if draft.world.spec.strategy.type == "Recreate" and not draft.world.spec.paused:
-        return draft.target
-    if draft.world.spec.paused:
-        fallback = own or draft.current
-        return fallback if revisions.template(draft, fallback) else draft.target
-    target, known = (revisions.template(draft, r) for r in (draft.target, own))
-    replaces = draft.places[ordinal].reason is observed.Reason.EMERGENCY
-    if replaces and known and known.proven and not (target and target.proven):
-        return own
-    return draft.target
-
-
-def _cause(draft: Draft, ordinal: int) -> str:
-    place = draft.places[ordinal]
+def _cause(draft: Draft, ordinal: int, place: memory.Place) -> str:
     if ordinal in draft.beside:
         return draft.beside[ordinal]
     match place.reason:
@@ -129,5 +121,8 @@ def _cause(draft: Draft, ordinal: int) -> str:
 
 def unsettled(draft: Draft) -> bool:
     """Whether something is under way that a lost hint should not hold up."""
-    due = any(draft.places[o].due for o in draft.wanted())
-    return due or draft.unseen() or not all(map(draft.world.available, draft.world.replicas))
+    return (
+        bool(due(draft))
+        or draft.unseen()
+        or not all(map(draft.world.available, draft.world.replicas))
+    )

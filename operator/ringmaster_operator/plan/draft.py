@@ -29,6 +29,7 @@ class Draft:
         self.world = world
         self.before = before
         self.places = dict(before.places)
+        self.successors = dict(before.successors)
         self.revisions = before.revisions
         self.current = before.current
         self.rolled_back = before.rolled_back
@@ -49,9 +50,9 @@ class Draft:
         """The ordinals that shall be served, ascending."""
         return sorted(ordinal for ordinal, place in self.places.items() if place.wanted)
 
-    def name(self, ordinal: int) -> str:
+    def name(self, ordinal: int, *, beside: bool = False) -> str:
         """The name of the replica that a place's attempt has or will have."""
-        place = self.places[ordinal]
+        place = self._known(beside)[ordinal]
         return place.name or naming.replica_name(
             self.member_id(ordinal),
             set_uid=self.world.server_set.metadata.uid,
@@ -69,11 +70,25 @@ class Draft:
         """The living replicas of a place that are not sick."""
         return [r for r in self.world.group(ordinal) if not self.world.sick(r)]
 
-    def phantom(self, ordinal: int) -> bool:
+    def phantom(self, ordinal: int, *, beside: bool = False) -> bool:
         """Whether a replica of this place may exist that was not seen yet."""
-        place = self.places[ordinal]
-        recent = self.world.now - place.tried_at < PHANTOM_SECONDS
-        return place.tried_at > 0 and not place.seen and (place.due or recent)
+        place = self._known(beside).get(ordinal)
+        if place is None or place.seen or not place.tried_at:
+            return False
+        return place.due or self.world.now - place.tried_at < PHANTOM_SECONDS
+
+    def phantoms(self, ordinal: int) -> int:
+        """How many replicas of this place may exist that were not seen yet, of its two."""
+        return self.phantom(ordinal) + self.phantom(ordinal, beside=True)
+
+    def holders(self, ordinal: int) -> list[observed.Replica]:
+        """The living replicas of a place without the successor beside them."""
+        beside = self.successors.get(ordinal)
+        group = self.world.group(ordinal)
+        return [r for r in group if beside is None or r.attempt != beside.attempt]
+
+    def _known(self, beside: bool) -> dict[int, memory.Place]:
+        return self.successors if beside else self.places
 
     def unseen(self) -> bool:
         """Whether any replica may exist that was not seen yet, on closed places too."""
@@ -81,19 +96,23 @@ class Draft:
             place.tried_at > 0
             and not place.seen
             and self.world.now - place.tried_at < PHANTOM_SECONDS
-            for place in self.places.values()
+            for place in (*self.places.values(), *self.successors.values())
         )
 
     def room(self) -> int:
         """How many successors may start beside living replicas.
 
         What exists on wanted places, what may exist unseen, and what the empty places need is
-        taken off. Replicas of closed places are on their way out and do not count.
+        taken off. Replicas of closed places are on their way out and do not count. Negative: a
+        place whose holder is gone has no room for another one.
         """
         taken = 0
         for ordinal in self.wanted():
-            living = len(self.world.group(ordinal))
-            taken += max(1, living + self.phantom(ordinal))
+            holders = len(self.holders(ordinal))
+            taken += max(1, holders + self.phantom(ordinal))
+            taken += len(self.world.group(ordinal)) - holders
+            beside = self.successors.get(ordinal)
+            taken += beside is not None and (beside.due or self.phantom(ordinal, beside=True))
         granted = [o for o in self.beside if not self.phantom(o)]
         return self.world.ceiling - taken - len(granted)
 
@@ -101,26 +120,85 @@ class Draft:
         """This replica is to go; the first cause stays."""
         self.leaving.setdefault(replica.uid, cause)
 
-    def change(self, ordinal: int, **values: Any) -> None:
-        """Replace fields of a place."""
-        self.places[ordinal] = replace(self.places[ordinal], **values)
+    def change(self, ordinal: int, *, beside: bool = False, **values: Any) -> None:
+        """Replace fields of a place, or of the successor beside it."""
+        known = self._known(beside)
+        known[ordinal] = replace(known[ordinal], **values)
 
-    def renew(self, ordinal: int, reason: observed.Reason, *, vacate: bool = False) -> None:
+    def renew(
+        self,
+        ordinal: int,
+        reason: observed.Reason,
+        *,
+        beside: bool = False,
+        vacate: bool = False,
+    ) -> None:
         """Decide on a new replica for a place: a new attempt if the last one was seen."""
-        place = self.places[ordinal]
+        known = self._known(beside)
+        if known[ordinal].seen:
+            number = self.last_attempt(ordinal) + 1
+            self.change(ordinal, last_attempt=number - 1)
+        place = known[ordinal]
         if place.seen:
-            place = replace(
-                place, attempt=place.attempt + 1, reason=reason, name="", seen=False, tried_at=0.0
-            )
+            place = replace(place, attempt=number, reason=reason, name="", seen=False, tried_at=0.0)
         elif not place.tried_at:
             place = replace(place, reason=reason)
-        self.places[ordinal] = replace(place, due=True, vacate=vacate)
+        known[ordinal] = replace(place, due=True, vacate=vacate)
 
-    def fail(self, ordinal: int, reason: observed.Reason, cause: str, **values: Any) -> None:
+    def start_beside(self, ordinal: int) -> None:
+        """Decide on a successor of the target beside the replica that holds a place."""
+        if ordinal not in self.successors:
+            number = self.last_attempt(ordinal) + 1
+            self.successors[ordinal] = memory.Place(attempt=number, reason=observed.Reason.ROLLOUT)
+        else:
+            self.renew(ordinal, observed.Reason.ROLLOUT, beside=True)
+
+    def dismiss(self, ordinal: int) -> None:
+        """No successor beside this place; one that may exist unseen is kept in mind."""
+        if self.phantom(ordinal, beside=True):
+            self.change(ordinal, beside=True, due=False)
+        elif (beside := self.successors.get(ordinal)) is not None:
+            if beside.seen or beside.tried_at:  # its number, and thus its name, is used up
+                self.change(ordinal, last_attempt=self.last_attempt(ordinal))
+            del self.successors[ordinal]
+
+    def rest_on(self, ordinal: int, replica: observed.Replica) -> None:
+        """This living replica is the one that holds the place."""
+        place, beside = self.places[ordinal], self.successors.get(ordinal)
+        last = self.last_attempt(ordinal)
+        if beside is not None and replica.attempt == beside.attempt:
+            self.places[ordinal] = replace(beside, wanted=place.wanted, last_attempt=last)
+            self.successors[ordinal] = replace(place, due=False, vacate=False)
+            self.dismiss(ordinal)
+        elif replica.attempt != place.attempt and not self.phantom(ordinal):
+            self.change(
+                ordinal,
+                attempt=replica.attempt,
+                reason=replica.reason,
+                revision=replica.revision,
+                name=replica.display_name,
+                seen=True,
+                tried_at=0.0,
+                last_attempt=last if place.seen or place.tried_at else place.last_attempt,
+            )
+
+    def last_attempt(self, ordinal: int) -> int:
+        """The highest number that a replica of this place has, had or may have."""
+        return memory.last_attempt(self.places[ordinal], self.successors.get(ordinal))
+
+    def fail(
+        self,
+        ordinal: int,
+        reason: observed.Reason,
+        cause: str,
+        *,
+        beside: bool = False,
+    ) -> None:
         """Note a failure of a place's newest replica and decide on the next one."""
-        failures = self.places[ordinal].failures + 1
-        self.change(ordinal, failures=failures, not_before=self.world.now + backoff(failures))
-        self.renew(ordinal, reason, **values)
+        failures = self._known(beside)[ordinal].failures + 1
+        not_before = self.world.now + backoff(failures)
+        self.change(ordinal, beside=beside, failures=failures, not_before=not_before)
+        self.renew(ordinal, reason, beside=beside)
         self.note("Warning", "Unhealthy", f"{self.member_id(ordinal)}: {cause}")
 
     def note(self, kind: str, reason: str, message: str) -> None:

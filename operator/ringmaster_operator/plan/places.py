@@ -1,15 +1,18 @@
 """The places of a set: too few, too many, equal; and a living replica for each.
 
 Law: pure. A place keeps its member id through every replacement; new places take the lowest free
-ordinal; what fails is replaced under the same id, with a crash-loop backoff.
+ordinal; what fails is replaced under the same id, with a crash-loop backoff. In a rollout a place
+has a holder, and a successor beside it that takes over once it is available: each is remembered
+and replaced on its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ringmaster_operator import memory, observed
-from ringmaster_operator.plan import ranking
+from ringmaster_operator.plan import ranking, revisions
 from ringmaster_operator.plan.draft import Draft
 from ringmaster_operator.plan.world import alive
 
@@ -19,25 +22,17 @@ FORGIVE_SECONDS = 10.0
 
 def recognise(draft: Draft) -> None:
     """Take note of every replica: those of a lost memory are adopted, awaited ones have come."""
-    for replica in draft.world.replicas:
-        place = draft.places.get(replica.ordinal)
-        if place is None or replica.attempt > place.attempt:
-            going = replica.phase is observed.Phase.TERMINATING
-            draft.places[replica.ordinal] = memory.Place(
-                attempt=replica.attempt,
-                reason=replica.reason,
-                wanted=not going if place is None else place.wanted,
-                due=False,
-                seen=True,
-                revision=replica.revision,
-                failures=place.failures if place else 0,
-                not_before=place.not_before if place else 0.0,
-            )
-        elif replica.attempt == place.attempt:
-            if not place.seen:
-                draft.change(replica.ordinal, seen=True, due=False, vacate=False)
-            draft.change(replica.ordinal, revision=replica.revision)
+    for ordinal in draft.successors:  # those not tried yet are decided on anew
+        draft.change(ordinal, beside=True, due=draft.phantom(ordinal, beside=True))
+    for replica in sorted(draft.world.replicas, key=lambda r: r.attempt):
+        place, beside = (k.get(replica.ordinal) for k in (draft.places, draft.successors))
+        if beside is not None and replica.attempt == beside.attempt:
+            _see(draft, replica, beside=True)
+        elif place is not None and replica.attempt == place.attempt:
+            _see(draft, replica)
             _forgive(draft, replica)
+        elif place is None or replica.attempt > draft.last_attempt(replica.ordinal):
+            _adopt(draft, replica, place)
 
 
 def resize(draft: Draft) -> None:
@@ -53,8 +48,13 @@ def heal(draft: Draft) -> None:
     """See to it that every wanted place has, or will have, one good replica."""
     for ordinal in sorted(draft.places):
         if not draft.places[ordinal].wanted:
+            draft.dismiss(ordinal)
             for replica in draft.world.group(ordinal):
                 draft.leave(replica, f"{draft.world.wanted} wanted")
+        elif revisions.held(draft, ordinal) and not any(
+            map(draft.world.available, draft.fresh(ordinal))
+        ):
+            _hold(draft, ordinal)
         elif draft.fresh(ordinal):
             _settle(draft, ordinal)
         elif draft.healthy(ordinal):
@@ -63,6 +63,39 @@ def heal(draft: Draft) -> None:
             _replace_sick(draft, ordinal)
         elif not draft.places[ordinal].due:
             draft.fail(ordinal, observed.Reason.EMERGENCY, _obituary(draft, ordinal))
+
+
+def _see(draft: Draft, replica: observed.Replica, *, beside: bool = False) -> None:
+    known = draft.successors if beside else draft.places
+    if not known[replica.ordinal].seen:
+        draft.change(replica.ordinal, beside=beside, seen=True, due=False, vacate=False)
+    draft.change(replica.ordinal, beside=beside, revision=replica.revision)
+
+
+def _adopt(draft: Draft, replica: observed.Replica, place: memory.Place | None) -> None:
+    """One that is not remembered: beside a living one of another revision it is a successor."""
+    adopted = memory.Place(
+        attempt=replica.attempt,
+        reason=replica.reason,
+        due=False,
+        seen=True,
+        revision=replica.revision,
+    )
+    if place is None:
+        going = replica.phase is observed.Phase.TERMINATING
+        draft.places[replica.ordinal] = replace(adopted, wanted=not going)
+    elif place.revision != replica.revision and any(
+        r.attempt == place.attempt for r in draft.world.group(replica.ordinal)
+    ):
+        draft.dismiss(replica.ordinal)
+        draft.successors[replica.ordinal] = adopted
+    else:
+        draft.places[replica.ordinal] = replace(
+            adopted,
+            wanted=place.wanted,
+            failures=place.failures,
+            not_before=place.not_before,
+        )
 
 
 def _forgive(draft: Draft, replica: observed.Replica) -> None:
@@ -88,15 +121,16 @@ def _open(draft: Draft, count: int) -> None:
         draft.change(ordinal, wanted=True)
         count -= 1
     names = iter(unused)
+    shares = iter(revisions.shares(draft, count))
     ordinal = 0
     while count > 0:
         place = draft.places.get(ordinal)
         if place is None:
-            place = memory.Place(name=next(names, ""))
+            place = memory.Place(name=next(names, ""), revision=next(shares))
             draft.places[ordinal] = place
             count -= 1
         elif not place.wanted and not draft.world.group(ordinal):
-            draft.change(ordinal, wanted=True, failures=0, not_before=0.0)
+            draft.change(ordinal, wanted=True, failures=0, not_before=0.0, revision=next(shares))
             draft.renew(ordinal, observed.Reason.SCALE_UP)
             if not draft.places[ordinal].tried_at:
                 draft.change(ordinal, name=next(names, ""))
@@ -165,6 +199,9 @@ def _settle(draft: Draft, ordinal: int) -> None:
         # Of whatever attempt: those after it may have failed for a template that was taken back.
         _forgive(draft, best)
     serving = [r for r in draft.healthy(ordinal) if r.revision != draft.target and r.ready]
+    if world.available(best) or not serving:
+        draft.rest_on(ordinal, best)
+        draft.dismiss(ordinal)
     for other in world.group(ordinal):
         if other is best:
             continue
@@ -175,23 +212,56 @@ def _settle(draft: Draft, ordinal: int) -> None:
     draft.change(ordinal, due=False, vacate=False)
 
 
+def _hold(draft: Draft, ordinal: int) -> None:
+    """The place is of a proven revision, and none of the target is available yet.
+
+    A successor that starts beside is no care for it: what dies is made anew of its own revision.
+    """
+    if any(r.revision != draft.target for r in draft.healthy(ordinal)):
+        _keep_outdated(draft, ordinal)
+        return
+    _look_beside(draft, ordinal)
+    if draft.holders(ordinal):
+        _replace_sick(draft, ordinal)
+    elif not draft.places[ordinal].due:
+        draft.fail(ordinal, observed.Reason.EMERGENCY, _obituary(draft, ordinal))
+
+
 def _keep_outdated(draft: Draft, ordinal: int) -> None:
-    """Only replicas of other templates are healthy: one stays until `rollout` lets it go."""
-    healthy = draft.healthy(ordinal)
+    """Of the healthy ones of other templates one stays until `rollout` lets it go."""
     kept = max(
-        healthy, key=lambda r: (draft.world.available(r), r.ready, _active(draft, r), r.attempt)
+        (r for r in draft.healthy(ordinal) if r.revision != draft.target),
+        key=lambda r: (draft.world.available(r), r.ready, _active(draft, r), r.attempt),
     )
-    for replica in draft.world.group(ordinal):
+    place = draft.places[ordinal]
+    if not place.vacate or place.reason is observed.Reason.EMERGENCY:
+        # It lives, or has recovered: what was to replace it is not needed.
+        draft.rest_on(ordinal, kept)
+        draft.change(ordinal, vacate=False, due=draft.phantom(ordinal))
+    _look_beside(draft, ordinal)
+    for replica in draft.holders(ordinal):
         if replica is not kept:
             sick = draft.world.sick(replica)
             draft.leave(
                 replica, "not ready for too long" if sick else f"{kept.name} serves in its place"
             )
-    place = draft.places[ordinal]
-    newest = max(healthy, key=lambda r: r.attempt)
-    lost = place.seen and newest.attempt < place.attempt and place.revision == draft.target
-    if lost and not place.due:
-        draft.fail(ordinal, observed.Reason.ROLLOUT, _obituary(draft, ordinal))
+
+
+def _look_beside(draft: Draft, ordinal: int) -> None:
+    """A successor of the target that is gone or sick has failed; one of another template goes."""
+    beside = draft.successors.get(ordinal)
+    if beside is None or not beside.seen:
+        return
+    fresh = draft.fresh(ordinal)
+    for replica in draft.world.group(ordinal):
+        if replica.attempt == beside.attempt and replica not in fresh:
+            outdated = replica.revision != draft.target
+            draft.leave(replica, "outdated" if outdated else "not ready for too long")
+    if beside.revision != draft.target:
+        draft.dismiss(ordinal)
+    elif not any(r.attempt == beside.attempt for r in fresh):
+        cause = _obituary(draft, ordinal, beside=True)
+        draft.fail(ordinal, observed.Reason.ROLLOUT, cause, beside=True)
 
 
 def _active(draft: Draft, replica: observed.Replica) -> bool:
@@ -211,15 +281,15 @@ def _replace_sick(draft: Draft, ordinal: int) -> None:
     vacated = [o for o in draft.wanted() if draft.places[o].vacate and o != ordinal]
     if draft.places[ordinal].vacate or len(vacated) < max(1, draft.world.spec.unavailable()):
         draft.change(ordinal, vacate=True)
-        for replica in draft.world.group(ordinal):
+        for replica in draft.holders(ordinal):
             draft.leave(replica, "not ready for too long")
 
 
-def _obituary(draft: Draft, ordinal: int) -> str:
-    """What became of the newest replica of a place."""
-    attempt = draft.places[ordinal].attempt
+def _obituary(draft: Draft, ordinal: int, *, beside: bool = False) -> str:
+    """What became of the newest replica of a place, or of the successor beside it."""
+    attempt = (draft.successors if beside else draft.places)[ordinal].attempt
     for replica in draft.world.replicas:
         if (replica.ordinal, replica.attempt) == (ordinal, attempt):
             said = f": {replica.message}" if replica.message else ""
             return f"{replica.name} is {replica.phase.value}{said}"
-    return f"{draft.name(ordinal)} is gone"
+    return f"{draft.name(ordinal, beside=beside)} is gone"

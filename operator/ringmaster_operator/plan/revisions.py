@@ -6,10 +6,11 @@ is not tried again until the spec names another template, and a rollback is neve
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ringmaster_operator import memory, naming
+from ringmaster_operator import memory, naming, observed
 from ringmaster_operator.plan.draft import Draft
 from ringmaster_operator.plan.world import alive
 
@@ -43,6 +44,64 @@ def template(draft: Draft, revision: str) -> memory.Revision | None:
     return next((known for known in draft.revisions if known.hash == revision), None)
 
 
+def held(draft: Draft, ordinal: int) -> bool:
+    """Whether a place stays with a proven revision until one of the target is available there.
+
+    As the old ReplicaSet of a Deployment keeps its number, whatever becomes of its replicas, until
+    the rollout takes one away (`vacate`, and then a replica for the reason ROLLOUT).
+    """
+    spec, place = draft.world.spec, draft.places[ordinal]
+    known = template(draft, place.revision)
+    return (
+        place.revision not in {draft.target, draft.rolled_back}
+        and known is not None
+        and known.proven
+        and not (place.due and place.reason is observed.Reason.ROLLOUT)
+        and (spec.strategy.type != "Recreate" or spec.paused)
+    )
+
+
+def of_new(draft: Draft, ordinal: int) -> str:
+    """The revision of a new replica that is to hold a place.
+
+    That of the place while it is held and the target does not do well; a paused rollout reaches
+    nobody; else the target.
+    """
+    own = draft.places[ordinal].revision
+    if draft.world.spec.paused:
+        fallback = own or draft.current
+        return fallback if template(draft, fallback) else draft.target
+    return own if held(draft, ordinal) and not _thrives(draft) else draft.target
+
+
+def _thrives(draft: Draft) -> bool:
+    """Whether the target serves somewhere, and none of its replicas starts, hangs or failed."""
+    all_of_it = [r for r in draft.world.replicas if r.revision == draft.target]
+    return (
+        any(map(draft.world.available, all_of_it))
+        and all(
+            draft.world.available(r) or r.phase is observed.Phase.TERMINATING for r in all_of_it
+        )
+        and not any(place.failures for place in draft.successors.values())
+    )
+
+
+def shares(draft: Draft, count: int) -> list[str]:
+    """The revisions for so many new places: in the proportion that a rollout has reached.
+
+    As a Deployment scales its ReplicaSets (docs: "Proportional scaling"), so that a template which
+    never gets ready is given its share of the new places and not all of them. Empty: the target.
+    """
+    wanted = draft.wanted()
+    held_by = Counter(draft.places[o].revision for o in wanted if held(draft, o))
+    if not held_by:
+        return [""] * count
+    started = sum(p.seen or p.tried_at > 0 for o, p in draft.successors.items() if o in wanted)
+    total = len(wanted) + started
+    old = (2 * count * held_by.total() + total - 1) // (2 * total)  # rounded, a half goes down
+    return [held_by.most_common(1)[0][0]] * old + [""] * (count - old)
+
+
 def _record(draft: Draft, asked: str) -> None:
     """Append the template, or make a known one the newest, as a Deployment numbers revisions."""
     known = template(draft, asked)
@@ -50,6 +109,8 @@ def _record(draft: Draft, asked: str) -> None:
     if known is None or known.number < newest:
         for ordinal in draft.places:  # somebody corrected something: no backoff of earlier ones
             draft.change(ordinal, not_before=0.0)
+        for ordinal in draft.successors:
+            draft.change(ordinal, beside=True, not_before=0.0, failures=0)
     if known is None:
         known = memory.Revision(hash=asked, number=newest + 1, template=draft.world.spec.template)
         draft.revisions = (*draft.revisions, known)

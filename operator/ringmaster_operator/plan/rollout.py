@@ -8,19 +8,43 @@ only an intention. What is being emptied (`vacate`) stays chosen while enough ot
 from __future__ import annotations
 
 from ringmaster_operator import observed
+from ringmaster_operator.plan import revisions
 from ringmaster_operator.plan.draft import Draft
 
 
 def advance(draft: Draft) -> None:
     """Let successors start beside outdated replicas, and outdated ones go, as far as allowed."""
     outdated = [o for o in draft.wanted() if draft.healthy(o) and not draft.fresh(o)]
-    if draft.world.spec.paused:
+    paused = draft.world.spec.paused
+    for ordinal in draft.successors:
+        if paused or ordinal not in outdated:
+            draft.change(ordinal, beside=True, due=draft.phantom(ordinal, beside=True))
+    _give_way(draft)
+    if paused:
         for ordinal in outdated:
             draft.change(ordinal, due=draft.phantom(ordinal), vacate=False)
     elif draft.world.spec.strategy.type == "Recreate":
         _stop_all(draft)
     else:
         _roll(draft, outdated)
+
+
+def _give_way(draft: Draft) -> None:
+    """Successors that are not available leave if a held place has no room for its own replica."""
+    empty = [
+        o
+        for o in draft.wanted()
+        if draft.places[o].due and not draft.holders(o) and revisions.held(draft, o)
+    ]
+    leaving = sum(r.uid in draft.leaving for o in draft.wanted() for r in draft.world.group(o))
+    excess = min(len(empty), -draft.room() - leaving)
+    for ordinal in sorted(draft.successors, reverse=True):
+        going = [r for r in draft.fresh(ordinal) if r.uid not in draft.leaving]
+        if excess > 0 and going and draft.holders(ordinal) != going:
+            excess -= 1
+            draft.dismiss(ordinal)
+            for replica in going:
+                draft.leave(replica, "makes room for a proven one")
 
 
 def _stop_all(draft: Draft) -> None:
@@ -38,11 +62,13 @@ def _roll(draft: Draft, outdated: list[int]) -> None:
     for ordinal in order:
         _reconsider(draft, ordinal)
     for ordinal in order:
-        if not (draft.places[ordinal].vacate or draft.phantom(ordinal)):
+        if not (draft.places[ordinal].vacate or draft.phantoms(ordinal)):
             _try_beside(draft, ordinal)
     for ordinal in order:
-        place = draft.places[ordinal]
-        if not place.vacate and not place.due and _may_go(draft, ordinal):
+        place, beside = draft.places[ordinal], draft.successors.get(ordinal)
+        due = place.due or (beside is not None and beside.due)
+        if not place.vacate and not due and _may_go(draft, ordinal):
+            draft.dismiss(ordinal)
             draft.renew(ordinal, observed.Reason.ROLLOUT, vacate=True)
         if draft.places[ordinal].vacate:
             for replica in draft.world.group(ordinal):
@@ -59,10 +85,9 @@ def _reconsider(draft: Draft, ordinal: int) -> None:
 
 def _try_beside(draft: Draft, ordinal: int) -> None:
     if draft.room() > 0:
-        draft.renew(ordinal, observed.Reason.ROLLOUT)
-        draft.beside[ordinal] = f"template is {draft.target}"
-    else:
-        draft.change(ordinal, due=False)
+        draft.start_beside(ordinal)
+    elif ordinal in draft.successors:
+        draft.change(ordinal, beside=True, due=False)
 
 
 def _may_go(draft: Draft, ordinal: int) -> bool:
@@ -74,11 +99,13 @@ def _may_go(draft: Draft, ordinal: int) -> bool:
     wanted = draft.wanted()
     if _serves(draft, ordinal):
         return sum(_serves(draft, o) for o in wanted) > draft.world.floor
-    staying = sum(
-        bool([r for r in draft.world.group(o) if r.uid not in draft.leaving]) for o in wanted
-    )
-    starting = sum(bool(draft.fresh(o)) and not _serves(draft, o) for o in wanted)
-    return staying - starting > draft.world.floor
+    staying = sum(any(_counts(draft, r) for r in draft.world.group(o)) for o in wanted)
+    return staying > draft.world.floor
+
+
+def _counts(draft: Draft, replica: observed.Replica) -> bool:
+    outdated = replica.revision != draft.target
+    return replica.uid not in draft.leaving and (outdated or draft.world.available(replica))
 
 
 def _serves(draft: Draft, ordinal: int) -> bool:

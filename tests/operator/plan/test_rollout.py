@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import simulation
 from hypothesis import given
@@ -133,3 +135,120 @@ def test_one_that_hung_and_recovers_in_a_rollout_is_not_taken_below_the_floor() 
     world.clock.advance(10.0)
     world.step()
     assert hung in world.ring()
+
+
+ALL_AT_ONCE = {"rollingUpdate": {"maxSurge": "100%"}}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "strategy", "dying"), [(1, {}, 1), (3, {}, 1), (3, ALL_AT_ONCE, 3)]
+)
+@pytest.mark.parametrize("image", ["broken", "crash"])
+def test_good_replicas_that_die_while_a_rollout_hangs_are_made_anew_at_once(
+    image: str, replicas: int, strategy: dict[str, Any], dying: int
+) -> None:
+    """As a Deployment's old ReplicaSet does, whatever becomes of the new one."""
+    world = simulation.World(replicas=replicas, strategy=strategy)
+    world.run(3.0)
+    good = {body.birth.revision for body in world.runtime.living()}
+    world.edit(template=simulation.template(image))
+    world.run(5.0)
+    for name in world.ring()[:dying]:
+        world.runtime.kill(name)
+    world.run(1.5)  # a start takes one second
+    serving = {b.birth.display_name: b for b in world.runtime.living() if b.ready}
+    assert set(world.ring()) == set(serving)
+    assert len(serving) == replicas
+    assert {body.birth.revision for body in serving.values()} == good
+
+
+@pytest.mark.parametrize("again", ["kill", "vanish", "restart"])
+def test_the_one_made_anew_is_replaced_like_the_first(again: str) -> None:
+    world = simulation.World(replicas=1)
+    world.run(3.0)
+    world.edit(template=simulation.template("broken"))
+    world.run(5.0)
+    world.runtime.kill(world.ring()[0])
+    world.run(3.0)
+    if again == "restart":
+        world.restart()
+    else:
+        getattr(world.runtime, again)(world.ring()[0])
+    world.run(3.0)
+    assert len(world.ring()) == 1
+    assert len(world.runtime.living()) == 2
+
+
+def test_a_slow_successor_does_not_hold_up_a_replacement_and_takes_over_when_it_serves() -> None:
+    world = simulation.World(replicas=1)
+    world.run(3.0)
+    world.runtime.start_seconds = 30.0
+    world.edit(template=simulation.template("v2"))
+    world.run(5.0)
+    world.runtime.start_seconds = 1.0
+    world.runtime.kill(world.ring()[0])
+    world.run(1.5)
+    (made,) = world.ring()
+    assert made.startswith("emergency-web-0-")
+    world.run(30.0)
+    assert world.condition("Progressing") == ("True", "RolloutComplete")
+    assert len(world.runtime.living()) == len(world.ring()) == 1
+
+
+def test_a_successor_gives_its_room_to_a_good_replica_once_there_is_no_surge() -> None:
+    world = simulation.World(replicas=3)
+    world.run(3.0)
+    world.edit(template=simulation.template("broken"))
+    world.run(5.0)
+    limits = {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+    dying = next(n for n in world.ring() if n.startswith("web-0-"))
+    world.runtime.kill(dying)  # its successor lives
+    world.edit(strategy=limits)
+    world.run(4.0)
+    assert len(world.ring()) >= 2
+    assert len(world.runtime.living()) == 3
+
+
+@pytest.mark.parametrize(("replicas", "old", "new"), [(4, 10, 3), (1, 6, 7)])
+def test_places_added_while_a_rollout_hangs_are_shared_as_a_deployment_shares_them(
+    replicas: int, old: int, new: int
+) -> None:
+    """Kubernetes' "proportional scaling": 4 old and 1 new of 4 + 1 become 10 and 3 of 12 + 1."""
+    world = simulation.World(replicas=replicas)
+    world.run(3.0)
+    (good,) = {body.birth.revision for body in world.runtime.living()}
+    world.edit(template=simulation.template("broken"))
+    world.run(5.0)
+    world.edit(replicas=12)
+    world.run(5.0)
+    revisions = [body.birth.revision for body in world.runtime.living()]
+    assert (revisions.count(good), len(revisions)) == (old, old + new)
+    assert len(world.ring()) == old
+
+
+def test_an_event_tells_of_the_replica_that_died_in_a_rollout_and_why() -> None:
+    world = simulation.World(replicas=1)
+    world.run(3.0)
+    world.edit(template=simulation.template("broken"))
+    world.run(5.0)
+    (dying,) = world.ring()
+    world.runtime.kill(dying)
+    world.run(1.0)
+    told = [said for _, reason, said in world.records.events if reason == "Unhealthy"]
+    assert told == [f"web-0: {dying} is Failed: exited with signal 9"]
+
+
+def test_a_template_that_came_to_serve_is_not_given_to_others_while_it_hangs() -> None:
+    world = simulation.World(replicas=3)
+    world.run(3.0)
+    (good,) = {body.birth.revision for body in world.runtime.living()}
+    world.edit(template=simulation.template("v2"))
+    world.run(1.3)  # one serves, so the template is proven; the second starts
+    world.runtime.start_seconds = float("inf")
+    assert len(world.runtime.living()) == 4
+    world.run(5.0)
+    old = [b for b in world.runtime.living() if b.birth.revision == good]
+    world.runtime.start_seconds = 1.0
+    world.runtime.kill(old[-1].birth.name)
+    world.run(1.5)
+    assert len(world.ring()) == 3
