@@ -51,10 +51,13 @@ def last_applied(live: Document) -> Document:
 
 
 def merged(live: Any, change: Any) -> Any:
-    """RFC 7386: `live` after the merge patch `change`."""
+    """RFC 7386: `live` after the merge patch `change`; it shares with both what stays the same.
+
+    A copy of the whole at each level would cost the object's size times the patch's depth.
+    """
     if not isinstance(change, dict):
-        return copy.deepcopy(change)
-    result = copy.deepcopy(live) if isinstance(live, dict) else {}
+        return change
+    result = dict(live) if isinstance(live, dict) else {}
     for key, value in change.items():
         if value is None:
             result.pop(key, None)

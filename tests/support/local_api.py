@@ -84,15 +84,20 @@ class Replicas:
     faults: list[errors.Fault] = field(default_factory=list)
     ready: bool = True
     look: Callable[[], object] = lambda: None  # what an engine does meanwhile
+    judge: Callable[[], object] = lambda: None  # before a template is called sound
 
     def hooks(self) -> api.Hooks:
         def replicas(_namespace: str, _name: str) -> list[views.ReplicaView]:
             self.look()
             return list(self.seen)
 
+        def check(_template: object) -> list[errors.Fault]:
+            self.judge()
+            return list(self.faults)
+
         return api.Hooks(
             replicas=replicas,
-            check=lambda _template: list(self.faults),
+            check=check,
             ready=lambda: self.ready,
         )
 

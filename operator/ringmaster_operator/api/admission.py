@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ringmaster_operator import errors, naming, spec
-from ringmaster_operator.api import problems
+from ringmaster_operator.api import bodies, problems
 from ringmaster_operator.spec import shape
 
 Document = dict[str, Any]
-_MAX_DEPTH = 100  # a pod template has about 15 levels
+_MAX_BYTES = 1536 * 1024  # as etcd's --max-request-bytes, the bound of a cluster
 # What a runtime cannot honour in a template.
 Check = Callable[[dict[str, Any]], Sequence[errors.Fault]]
 
@@ -24,7 +24,7 @@ def new(document: Document, *, namespace: str, check: Check) -> Document:
     """A document for creation, its name and namespace settled.
 
     Raises:
-        Problem: 400 if it belongs elsewhere, 422 if it is invalid.
+        Problem: 400 if it belongs elsewhere, 413 if it is too large, 422 if it is invalid.
     """
     metadata = metadata_of(document)
     prefix = metadata.get("generateName")
@@ -39,7 +39,8 @@ def changed(current: Document, proposed: Document, *, check: Check) -> Document:
     """A document that is to replace `current`.
 
     Raises:
-        Problem: 400 if it is another's, 422 if it is invalid or touches what is immutable.
+        Problem: 400 if it is another's, 413 if it is too large, 422 if it is invalid or touches
+            what is immutable.
     """
     fresh = {**proposed, "metadata": metadata_of(proposed), "status": current.get("status")}
     metadata = current["metadata"]
@@ -51,7 +52,7 @@ def changed(current: Document, proposed: Document, *, check: Check) -> Document:
 
 
 def _valid(document: Document, *, check: Check, before: Document | None) -> Document:
-    _refuse_depth(document)
+    bodies.refuse_excess(document)
     name = str(document["metadata"].get("name", ""))
     try:
         parsed = spec.parse(document)
@@ -64,25 +65,16 @@ def _valid(document: Document, *, check: Check, before: Document | None) -> Docu
     if before is not None:
         faults += _touched(before, parsed)
     if faults:
-        raise problems.invalid(name, faults)
+        raise problems.invalid(name, shape.first(faults))
     document["spec"].setdefault("replicas", parsed.spec.replicas)
+    if bodies.size(document) > _MAX_BYTES:
+        raise problems.Problem(413, f"the object is too large: limit is {_MAX_BYTES} bytes")
     return document
 
 
 def warnings(document: Document) -> Sequence[str]:
     """What is allowed but hardly meant in a stored ServerSet."""
     return spec.warnings(spec.parse(document))
-
-
-def _refuse_depth(document: Document) -> None:
-    """400 for what later code, which recurses, could not walk through."""
-    level: list[Any] = [document]
-    for _ in range(_MAX_DEPTH):
-        inner = [each.values() if isinstance(each, dict) else each for each in level]
-        level = [item for items in inner for item in items if isinstance(item, dict | list)]
-        if not level:
-            return
-    raise problems.bad_request(f"the object is nested deeper than {_MAX_DEPTH} levels")
 
 
 def _finalizers(document: Document) -> list[errors.Fault]:

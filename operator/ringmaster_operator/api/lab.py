@@ -109,20 +109,21 @@ def removed(document: Document, request: Request, seen: Sequence[views.ReplicaVi
     Raises:
         LabError: a name is no server's, or there are not as many.
     """
-    pending, victims = _pending(document), _victims(document)
+    pending, victims = dict.fromkeys(_pending(document)), dict.fromkeys(_victims(document))
     wanted = spec.parse(document).spec.replicas
     present = {view.name for view in seen if not _leaving(view)}
     if len(_there(seen)) > wanted:  # else nobody goes, and who was named before stays as well
-        present -= set(victims)
+        present -= victims.keys()
     for name in request.names:
         if name not in present and name not in pending:
             raise LabError(f"Hostname '{name}' is not that of a server")
     if request.n > wanted:
         raise LabError(f"There are only {wanted} servers to remove")
-    names = [name for name in pending if name not in request.names]
-    victims += [name for name in request.names if name in present and name not in victims]
+    named = frozenset(request.names)
+    names = [name for name in pending if name not in named]
+    victims |= dict.fromkeys(name for name in request.names if name in present)
     fresh = _with(document, replicas=wanted - request.n, names=names)
-    scale_down = {**(fresh["spec"].get("scaleDown") or {}), "victims": victims}
+    scale_down = {**(fresh["spec"].get("scaleDown") or {}), "victims": list(victims)}
     fresh["spec"] |= {"scaleDown": scale_down}
     return _checked(fresh, request)
 
@@ -145,9 +146,9 @@ def unused(
     replicas = document["spec"]["replicas"]
     if replicas >= wanted:
         return ""
-    there = _there(seen)
+    there, named = _there(seen), frozenset(request.names)
     for name in _pending(document)[max(0, replicas - len(there)) :]:
-        if name in request.names:
+        if name in named:
             return name
     return ""
 
@@ -204,9 +205,10 @@ def _checked(document: Document, request: Request) -> Document:
     try:
         spec.parse(document)
     except errors.SpecInvalidError as error:
+        wrong = {fault.path for fault in error.faults}
         for position, name in enumerate(reversed(request.names), start=1):
             path = f"spec.names[{len(document['spec'].get('names', ())) - position}]"
-            if any(fault.path == path for fault in error.faults):
+            if path in wrong:
                 raise LabError(f"Hostname '{name}' cannot be a server's name") from error
         raise LabError(str(error)) from error
     return document
@@ -248,6 +250,8 @@ def _leaving(view: views.ReplicaView) -> bool:
 
 
 def _refuse_duplicates(names: Sequence[str]) -> None:
-    for index, name in enumerate(names):
-        if name.lower() in (earlier.lower() for earlier in names[:index]):
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
             raise LabError(f"Hostname '{name}' is given more than once")
+        seen.add(name.lower())

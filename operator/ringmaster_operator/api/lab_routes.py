@@ -89,7 +89,7 @@ class Lab:
         reached = lab.is_added if more else lab.is_removed
         wakeup = wakeups.Wakeup(self._sets)
         try:
-            wish = lab.parse(await request.read(), more=more)
+            wish = await asyncio.to_thread(lab.parse, await request.read(), more=more)
             deadline = asyncio.get_running_loop().time() + self._seconds
             fresh = await self._wished(namespace, name, wish, wakeup, deadline, more=more)
             goal = _Goal(wish, count=fresh["spec"]["replicas"], reached=reached, more=more)
@@ -121,7 +121,7 @@ class Lab:
             if before is None:
                 raise errors.NotFoundError(name)
             try:
-                rule(before, wish, seen)
+                await asyncio.to_thread(rule, before, wish, seen)
                 if more:
                     await self._refuse_names(wish)
                 change = _current(rule, before, wish, seen)

@@ -116,7 +116,7 @@ def _read(action: str, model: str, *, kind: Document = _OWN) -> Document:
 
 
 def _write(action: str, model: str, *, kind: Document = _OWN) -> Document:
-    accepted = patches.ACCEPTED if action == "patch" else bodies.OBJECTS
+    accepted = patches.ACCEPTED if action == "patch" else (bodies.JSON,)
     parameters = ("dryRun", "fieldManager", "fieldValidation")
     return _read(action, model, kind=kind) | {
         "parameters": [{"name": each, "in": "query", "schema": _TEXT} for each in parameters],

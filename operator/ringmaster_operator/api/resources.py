@@ -1,6 +1,7 @@
 """ServerSets and events over HTTP: each handler reads a request, asks the store once, and answers.
 
-Law: no decisions about replicas here. The store's calls block, so they run in threads.
+Law: no decisions about replicas here. The store's calls block, and reading and judging what was
+sent takes time: both run in threads, never on the event loop.
 """
 
 from __future__ import annotations
@@ -134,18 +135,22 @@ class Sets(Lists):
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """`POST …/serversets`."""
-        namespace = request.match_info["namespace"]
+        namespace, dry = request.match_info["namespace"], _dry(request)
         body = await _object(request)
+        made = await asyncio.to_thread(self._create, namespace, body, dry_run=dry)
+        answer = web.json_response(self.form(request).one(made[0]), status=201)
+        return answers.warned(answer, made[1])
+
+    def _create(
+        self, namespace: str, body: Document, *, dry_run: bool
+    ) -> tuple[Document, Sequence[str]]:
         fresh = admission.new(body, namespace=namespace, check=self._hooks.check)
         name = fresh["metadata"]["name"]
         try:
-            made = await asyncio.to_thread(
-                self._store.create, namespace, name, fresh, dry_run=_dry(request)
-            )
+            made = self._store.create(namespace, name, fresh, dry_run=dry_run)
         except errors.AlreadyExistsError as error:
             raise problems.of(error, name=name) from error
-        answer = web.json_response(self.form(request).one(made), status=201)
-        return answers.warned(answer, admission.warnings(made))
+        return made, admission.warnings(made)
 
     async def replace(self, request: web.Request) -> web.StreamResponse:
         """`PUT …/serversets/NAME`."""
@@ -216,7 +221,7 @@ class Sets(Lists):
     async def _revise(self, request: web.Request, change: Change) -> web.StreamResponse:
         updated = await self._update(request, change)
         answer = web.json_response(self.form(request).one(updated))
-        return answers.warned(answer, admission.warnings(updated))
+        return answers.warned(answer, await asyncio.to_thread(admission.warnings, updated))
 
     async def _rescale(self, request: web.Request, change: Change) -> web.StreamResponse:
         updated = await self._update(request, lambda now: scales.onto(now, change(now)))
@@ -252,7 +257,7 @@ async def _object(request: web.Request) -> Document:
     if request.method == "PUT" and "Content-Type" not in request.headers:
         # kubectl's scale client says nothing; a browser never PUTs without asking us first.
         media_type = bodies.JSON
-    found = bodies.read_object(await request.read(), media_type)
+    found = await asyncio.to_thread(bodies.read_object, await request.read(), media_type)
     admission.metadata_of(found)
     return found
 
@@ -261,7 +266,7 @@ async def _patch(request: web.Request) -> Change:
     media_type = request.content_type
     if media_type not in patches.ACCEPTED:
         raise problems.media_type(patches.ACCEPTED)
-    patch = bodies.read_json(await request.read())
+    patch = await asyncio.to_thread(bodies.read_json, await request.read())
     return lambda now: patches.apply(now, patch, media_type=media_type)
 
 
@@ -269,7 +274,7 @@ async def _delete_options(request: web.Request) -> Document:
     body = await request.read()
     if body and request.content_type != bodies.JSON:
         raise problems.media_type((bodies.JSON,))
-    options = bodies.read_json(body) if body else {}
+    options = await asyncio.to_thread(bodies.read_json, body) if body else {}
     if not isinstance(options, dict):
         raise problems.bad_request("the body must be DeleteOptions")
     if not isinstance(options.get("preconditions") or {}, dict):

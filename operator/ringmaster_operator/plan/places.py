@@ -154,7 +154,7 @@ def _close(draft: Draft, count: int) -> None:
     order = ranking.scale_down_order(
         {ordinal: _representative(draft, ordinal) for ordinal in draft.wanted()},
         in_ring=active | held,
-        victims=draft.world.spec.scale_down.victims,
+        victims=frozenset(draft.world.spec.scale_down.victims),
     )
     for ordinal in order[:count]:
         draft.change(ordinal, wanted=False, due=False, vacate=False)
@@ -169,7 +169,8 @@ def _spare(draft: Draft, *, closed: Sequence[int], kept: Sequence[int]) -> None:
     """
     names = {o: _names(draft, o) for o in (*closed, *kept)}
     victims = draft.world.spec.scale_down.victims
-    others = sum(names[o].isdisjoint(victims) for o in closed)
+    named = frozenset(victims)
+    others = sum(names[o].isdisjoint(named) for o in closed)
     remaining = {name for o in kept for name in names[o]}
     draft.spared = tuple(v for v in victims if v in remaining)[:others]
 

@@ -6,6 +6,7 @@ together.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,14 +57,14 @@ def parse(document: Any) -> ServerSet:
     """Read a document, a null being the same as an absent field.
 
     Raises:
-        SpecInvalidError: with every fault, those of shape first.
+        SpecInvalidError: with every fault (of very many the first), those of shape first.
     """
     plain, strange = shape.plain(document)
     value, faults, broken = shape.read(ServerSet, plain, placeholders=_PLACEHOLDERS)
     senseless = rules.faults(value, broken=broken)
     known = {fault.path for fault in strange}  # what is no JSON was left out for the rest
-    found = (*strange, *(each for each in faults if each.path not in known), *senseless)
-    if found:
+    rest = (each for each in faults if each.path not in known)
+    if found := shape.first(itertools.chain(strange, rest, senseless)):
         raise errors.SpecInvalidError(found)
     return value
 
@@ -77,7 +78,8 @@ def parse_status(document: Any) -> dict[str, Any]:
     plain, strange = shape.plain(document)
     given = {} if plain is None else plain
     value, faults, broken = shape.read(Status, given, placeholders={}, prefix="status")
-    if found := (*strange, *faults, *rules.faults_of_status(value, broken=broken)):
+    senseless = rules.faults_of_status(value, broken=broken)
+    if found := shape.first(itertools.chain(strange, faults, senseless)):
         raise errors.SpecInvalidError(found)
     return value.model_dump(mode="json", exclude_unset=True)
 

@@ -171,7 +171,7 @@ class Container(Lenient):
 class PodSpec(Lenient):
     """`spec` of a pod template."""
 
-    containers: Annotated[tuple[Container, ...], Field(strict=False, min_length=1)]
+    containers: Annotated[tuple[Container, ...], Field(strict=False, min_length=1, max_length=100)]
     """What runs; Docker and processes run the first one only."""
     termination_grace_period_seconds: Annotated[int, Field(ge=0)] = 30
     """How long a replica may take to end before it is killed."""
@@ -221,11 +221,11 @@ def read(template: Mapping[str, Any]) -> tuple[Template, tuple[errors.Fault, ...
 
 def _senseless(view: Template, broken: shape.Broken) -> Iterator[errors.Fault]:
     """What no field's type can say, wherever the shape is sound."""
-    names = [container.name for container in view.spec.containers]
+    names: set[str] = set()
     for index, container in enumerate(view.spec.containers):
         at: shape.Loc = ("spec", "containers", index)
         if not broken.touches((*at, "name")):
-            yield from _repeated(names[: index + 1], (*at, "name"))
+            yield from _repeated(container.name, names, (*at, "name"))
         if not broken.touches((*at, "ports")):
             yield from _port_faults(container, (*at, "ports"))
         if container.readiness_probe and not broken.touches(
@@ -235,17 +235,18 @@ def _senseless(view: Template, broken: shape.Broken) -> Iterator[errors.Fault]:
             yield from _probe_faults(container.readiness_probe, container.ports, where)
 
 
-def _repeated(names: Sequence[str], loc: shape.Loc) -> Iterator[errors.Fault]:
-    """The last name, if it was there before."""
-    if names[-1] in names[:-1]:
-        yield _fault(loc, f"must be unique: {shape.brief(names[-1])} is there already")
+def _repeated(name: str, seen: set[str], loc: shape.Loc) -> Iterator[errors.Fault]:
+    """The name, if it was there before; now it was."""
+    if name in seen:
+        yield _fault(loc, f"must be unique: {shape.brief(name)} is there already")
+    seen.add(name)
 
 
 def _port_faults(container: Container, loc: shape.Loc) -> Iterator[errors.Fault]:
-    names: list[str] = []
+    names: set[str] = set()
     for index, port in enumerate(container.ports):
-        names.append(port.name or f"#{index}")
-        yield from _repeated(names, (*loc, index, "name"))
+        if port.name:
+            yield from _repeated(port.name, names, (*loc, index, "name"))
 
 
 def _probe_faults(

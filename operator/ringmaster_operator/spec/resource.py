@@ -16,7 +16,11 @@ from pydantic_core import CoreSchema
 
 from ringmaster_operator.spec import sections, shape
 
-Strings = Annotated[tuple[str, ...], Field(strict=False)]
+_MAX_REPLICAS = 65_535
+# A name or a victim for each replica that there may be.
+Names = Annotated[tuple[str, ...], Field(strict=False, max_length=_MAX_REPLICAS)]
+# Each balancer is asked in every look.
+Urls = Annotated[tuple[str, ...], Field(strict=False, max_length=256)]
 Seconds = Annotated[int, Field(ge=0, le=86_400)]
 _PERCENT = re.compile(r"[0-9]{1,9}%", re.ASCII)
 
@@ -97,7 +101,7 @@ class Strategy(shape.Value):
 class ScaleDown(shape.Value):
     """Which replicas go first."""
 
-    victims: Strings = ()
+    victims: Names = ()
     """Names of replicas that go first when there are too many."""
 
 
@@ -106,7 +110,7 @@ class Balancer(shape.Value):
 
     selector: Selector | None = None
     """The labels of the balancers; not together with urls."""
-    urls: Strings = ()
+    urls: Urls = ()
     """The control addresses of the balancers, http:// or https://; not together with selector."""
     proxy: sections.Proxy = sections.Proxy()
     """How the balancers treat requests."""
@@ -115,15 +119,15 @@ class Balancer(shape.Value):
 class Spec(shape.Value):
     """What shall exist."""
 
-    replicas: Annotated[int, Field(ge=0, le=65_535)] = 1
+    replicas: Annotated[int, Field(ge=0, le=_MAX_REPLICAS)] = 1
     """How many replicas shall serve."""
-    max_replicas: Annotated[int, Field(ge=0, le=65_535)] = 100
+    max_replicas: Annotated[int, Field(ge=0, le=_MAX_REPLICAS)] = 100
     """How many replicas at most: a bound for /add and for autoscalers."""
     selector: Selector
     """Whose replicas these are; within the labels of the template; immutable."""
     template: dict[str, Any]
     """What a replica is: a PodTemplateSpec."""
-    names: Strings = ()
+    names: Names = ()
     """Names asked for and not yet used; the next new replicas get them."""
     scale_down: ScaleDown = ScaleDown()
     """Which replicas go first."""

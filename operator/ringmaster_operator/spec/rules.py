@@ -7,10 +7,11 @@ hides another.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ringmaster_operator import errors, naming
-from ringmaster_operator.spec import pod, resource, ring_rules, shape, syntax
+from ringmaster_operator.spec import pod, resource, ring_rules, shape, syntax, template
 
 Faults = Iterator[errors.Fault]
 
@@ -29,17 +30,20 @@ _MAX_NAME = 40  # leaves room for `emergency-…-<ordinal>-<5 characters>` in a 
 _SLOTS_A_MEMBER = 650  # below, shares differ by more than about 10 % (√(1/650) = 4 % deviation)
 
 
-def faults(value: resource.ServerSet, *, broken: shape.Broken) -> tuple[errors.Fault, ...]:
+def faults(value: resource.ServerSet, *, broken: shape.Broken) -> Faults:
     """Everything that makes no sense in what is not `broken`, the pod template included."""
-    found = [fault for rule, reads in _RULES if not broken.touches(*reads) for fault in rule(value)]
+    for rule, reads in _RULES:
+        if not broken.touches(*reads):
+            yield from rule(value)
     if not any(broken.touches((*_RING, field)) for field in _RING_FIELDS):
-        found.extend(_ring(value, broken))
+        yield from _ring(value, broken)
     if not broken.touches(("spec", "template")):
         view, in_template, inner = pod.read(value.spec.template)
-        found.extend(in_template)
+        yield from in_template
         if not inner.touches(("metadata", "labels")):
-            found.extend(_template_labels(value, view, broken))
-    return tuple(found)
+            yield from _template_labels(value, view, broken)
+        if not inner.touches(("spec", "containers")):
+            yield from template.faults(view)
 
 
 def faults_of_change(old: resource.ServerSet, new: resource.ServerSet) -> tuple[errors.Fault, ...]:
@@ -97,9 +101,10 @@ def _metadata(value: resource.ServerSet) -> Faults:
 def _metadata_fields(value: resource.ServerSet) -> Faults:
     """Of the fields that are kept unread, those that look like a slip."""
     known = [field.alias or name for name, field in resource.Metadata.model_fields.items()]
-    for name in value.metadata.model_extra or ():
+    strangers = (name for name in value.metadata.model_extra or () if name not in _OBJECT_META)
+    for name in itertools.islice(strangers, shape.MAX_FAULTS):
         message = shape.unknown(name, known)
-        if name not in _OBJECT_META and "did you mean" in message:
+        if "did you mean" in message:
             yield _fault(shape.path((name,), prefix="metadata"), message)
 
 
@@ -205,14 +210,16 @@ def _balancer(value: resource.ServerSet) -> Faults:
     if balancer.selector:
         where = "spec.balancer.selector.matchLabels"
         yield from _label_faults(where, balancer.selector.match_labels)
+    seen: set[str] = set()
     for index, url in enumerate(balancer.urls):
         if not syntax.is_server_url(url):
             yield _fault(
                 f"spec.balancer.urls[{index}]",
                 f'must be a URL such as "http://10.0.0.7:5001", not {shape.brief(url)}',
             )
-        if url.rstrip("/") in (other.rstrip("/") for other in balancer.urls[:index]):
+        if url.rstrip("/") in seen:
             yield _fault(f"spec.balancer.urls[{index}]", "must be unique")
+        seen.add(url.rstrip("/"))
 
 
 def _repeated(conditions: Sequence[resource.Condition]) -> Faults:

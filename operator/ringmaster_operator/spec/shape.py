@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import copy
 import difflib
+import itertools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,6 +25,8 @@ from ringmaster_operator import errors
 Loc = tuple[int | str, ...]
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
+MAX_VALUES = 100_000  # of a document, everything counted; a ServerSet has about a hundred
+MAX_FAULTS = 100  # that are told; to find and to word one costs more than to read a value
 _INT_BOUND = 2**63  # what Kubernetes and SQLite can hold
 _MAX_DEPTH = 64
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -137,19 +140,34 @@ def read(
     Returns the value, the faults, and where they lie. What is at fault is left out of the value
     (a required field becomes its placeholder; `*` stands for any index), so that rules across
     fields can still look at all the rest.
+
+    Raises:
+        SpecInvalidError: there are more than MAX_FAULTS, and nothing else is looked at.
     """
     try:
         return model.model_validate(document, by_alias=True, by_name=False), (), Broken()
     except pydantic.ValidationError as error:
-        found = _details(error)
+        found = error.errors(include_url=False)
+    if len(found) > MAX_FAULTS:
+        told = (_fault(model, detail, prefix=prefix) for detail in found)
+        raise errors.SpecInvalidError(first(told, prefix=prefix))
+    found = _told(found)
     faults = tuple(_fault(model, detail, prefix=prefix) for detail in found)
     broken = Broken(tuple(detail["loc"] for detail in found))
     return _repaired(model, document, placeholders), faults, broken
 
 
-def _details(error: pydantic.ValidationError) -> list[Any]:
+def first(faults: Iterable[errors.Fault], *, prefix: str = "") -> tuple[errors.Fault, ...]:
+    """As many faults as are told, and that there are more."""
+    told = tuple(itertools.islice(faults, MAX_FAULTS + 1))
+    if len(told) <= MAX_FAULTS:
+        return told
+    more = f"has more than {MAX_FAULTS} faults: these are the first"
+    return (*told[:MAX_FAULTS], errors.Fault(path=prefix or "spec", message=more))
+
+
+def _told(found: Sequence[Any]) -> list[Any]:
     """What pydantic found, but for a list being too short because of the entries at fault."""
-    found = error.errors(include_url=False)
     return [
         detail
         for detail in found
@@ -166,7 +184,8 @@ def _repaired(model: type[Model], document: Any, placeholders: Mapping[Loc, Any]
             return model.model_validate(document, by_alias=True, by_name=False)
         except pydantic.ValidationError as error:
             # The last first: taking an entry out of a list moves those behind it.
-            places = sorted({detail["loc"] for detail in _details(error)}, key=_order, reverse=True)
+            found = _told(error.errors(include_url=False))
+            places = sorted({detail["loc"] for detail in found}, key=_order, reverse=True)
             gone: Loc | None = None
             for place in places:
                 # An entry that went with one fault took its others along; its index is another's.

@@ -6,14 +6,17 @@ Law: pure. The template itself stays the plain document that its user wrote.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ringmaster_operator import errors
 from ringmaster_operator.spec import pod, shape
 
-_REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
+# One that is not closed is taken to the end: looked for anew at each "$(" it would be quadratic.
+_REFERENCE = re.compile(r"\$\$|\$\(([^)]*)(\)?)")
 _DEFAULT_PORT = 5000
+_MAX_BYTES = 2 * 1024 * 1024  # Linux takes a quarter of the stack's 8 MiB, execve(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +74,49 @@ def container(
     )
 
 
+def faults(view: pod.Template) -> Iterator[errors.Fault]:
+    """Containers whose variables double each other ($(A)$(A)) beyond what a program can be given.
+
+    Only counted: the text itself may be too long to be made.
+    """
+    for index, each in enumerate(view.spec.containers):
+        sizes: dict[str, int] = {}
+        total = 0
+        for variable in each.env:
+            sizes[variable.name] = _expanded(variable.value, sizes)
+            total += sizes[variable.name]
+        total += sum(_expanded(word, sizes) for word in (*each.command, *each.args))
+        if total > _MAX_BYTES:
+            yield errors.Fault(
+                shape.path(("spec", "containers", index), prefix=pod.PREFIX),
+                f"command, args and env must have at most {_MAX_BYTES} characters, "
+                "every $(NAME) resolved",
+            )
+
+
 def expand(text: str, env: Mapping[str, str]) -> str:
     """Resolve $(NAME) as Kubernetes does: $$ is a dollar sign, what is unknown stays."""
 
     def replacement(match: re.Match[str]) -> str:
-        name = match.group(1)
-        return "$" if name is None else env.get(name, match.group())
+        name, closed = match.groups()
+        if name is None:
+            return "$"
+        return env.get(name, match.group()) if closed else match.group().replace("$$", "$")
 
     return _REFERENCE.sub(replacement, text)
+
+
+def _expanded(text: str, sizes: Mapping[str, int]) -> int:
+    """How long `expand` would make a text, given how long each variable is."""
+
+    def growth(match: re.Match[str]) -> int:
+        name, closed = match.groups()
+        if name is None:
+            return -1
+        length = len(match.group())
+        return sizes.get(name, length) - length if closed else -match.group().count("$$")
+
+    return len(text) + sum(map(growth, _REFERENCE.finditer(text)))
 
 
 def health(template: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 Law: every write is one transaction, durable when it returns; it takes the next resourceVersion of
 one counter, and a write that changes nothing takes none. Callers: the API, the lab routes, the
-loop and the reconcile, from any thread. Subscribers are told after the write, outside the lock,
-in the writer's thread: they only say "look again".
+loop and the reconcile, from any thread. The lock is held to read and to write rows, never while a
+caller's function decides what to write (see `update`). Subscribers are told after the write,
+outside the lock, in the writer's thread: they only say "look again".
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class Store:
                 "SELECT document FROM sets WHERE ?1 IS NULL OR namespace = ?1"
                 " ORDER BY namespace, name",
                 (namespace,),
-            )
-            return Listing(tuple(map(writes.document, rows)), writes.counter(connection, "version"))
+            ).fetchall()
+            version = writes.counter(connection, "version")
+        return Listing(tuple(map(writes.document, rows)), version)
 
     def get(self, namespace: str, name: str) -> Document | None:
         """The ServerSet as stored now, None if there is none."""
@@ -96,9 +98,11 @@ class Store:
         *,
         dry_run: bool = False,
     ) -> Document:
-        """Read, change and write in one transaction; `change` gets a copy and returns the new one.
+        """Read, change and write; `change` gets a copy and returns the new one.
 
-        What `change` raises is passed on and nothing is written.
+        Nobody waits for `change`: it is called outside the lock, and again with the newer document
+        where somebody else has written meanwhile. What it raises is passed on and nothing is
+        written.
 
         Raises:
             NotFoundError: there is no such ServerSet.
@@ -154,8 +158,9 @@ class Store:
             rows = connection.execute(
                 "SELECT document FROM events WHERE ?1 IS NULL OR namespace = ?1 ORDER BY id",
                 (namespace,),
-            )
-            return Listing(tuple(map(writes.document, rows)), writes.counter(connection, "version"))
+            ).fetchall()
+            version = writes.counter(connection, "version")
+        return Listing(tuple(map(writes.document, rows)), version)
 
     def changes(self, resource: str, since: int) -> Sequence[watchlog.Change]:
         """What was written after version `since` to `serversets` or `events`.
@@ -276,14 +281,20 @@ class Store:
         *,
         dry_run: bool = False,
     ) -> Document:
-        with self._writing() as write:
-            current = write.load(namespace, name)
+        """Compare and swap, as often as it takes: a conflict means that another writer came through.
+
+        So does Kubernetes' GuaranteedUpdate.
+        """
+        while True:
+            current = self.get(namespace, name)
             if current is None:
                 raise errors.NotFoundError(f'{writes.RESOURCE} "{name}" not found')
             proposed = change(current)
             if dry_run or proposed == current:
                 return proposed
-            return write.put("MODIFIED", proposed, current)
+            with self._writing() as write:
+                if write.version(namespace, name) == current["metadata"]["resourceVersion"]:
+                    return write.put("MODIFIED", proposed, current)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[writes.Write]:

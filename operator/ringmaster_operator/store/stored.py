@@ -151,4 +151,5 @@ def _typed(document: Document, metadata: Document, *, status: Document | None) -
 
 
 def _without(values: Sequence[str], gone: Collection[str]) -> list[str]:
+    gone = frozenset(gone)
     return [value for value in values if value not in gone]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,10 @@ def test_a_set_is_created_listed_and_read(server: local_api.Server) -> None:
     assert server.get(SETS.replace("default", "other"))["items"] == []
 
 
-def test_yaml_is_taken_as_well(server: local_api.Server) -> None:
-    body = json.dumps(server_set())  # JSON is YAML
+def test_yaml_is_for_clients_to_read(server: local_api.Server) -> None:
     headers = {"Content-Type": "application/yaml"}
-    assert server.call("POST", SETS, data=body, headers=headers).status_code == 201
-    refused = server.call("POST", SETS, data="a: [b", headers=headers)
-    assert status(refused)[:2] == (400, "BadRequest")
+    answer = server.call("POST", SETS, data=json.dumps(server_set()), headers=headers)
+    assert status(answer)[0] == 415
 
 
 def test_the_count_is_always_there_and_nulls_never(server: local_api.Server) -> None:
@@ -111,6 +110,8 @@ def test_the_selector_is_immutable(server: local_api.Server) -> None:
         (b'{"metadata": {"namespace": "other"}}', "does not match the namespace"),
         (b'{"a":' * 500 + b"1" + b"}" * 500, "nested deeper"),
         (b'{"metadata": {"name": "web"}, "spec": {"replicas": 1e400}}', "1e400 is no JSON"),
+        (b'{"spec": {"replicas": 1, "replicas": 2}}', 'duplicate field "replicas"'),
+        (b'{"spec": [' + b"1," * 100_000 + b"1]}", "more than 100000 values"),
     ],
 )
 def test_a_body_that_is_no_set_is_refused(server: local_api.Server, body: bytes, said: str) -> None:
@@ -126,6 +127,64 @@ def test_a_body_that_is_too_large_is_refused(server: local_api.Server) -> None:
     document = server_set()
     document["metadata"]["annotations"] = {"a": "x" * (4 * 1024 * 1024)}
     assert status(server.post(document))[:2] == (413, "RequestEntityTooLarge")
+    document["metadata"]["annotations"] = {}
+    document["spec"]["template"]["metadata"]["annotations"] = {"a": "x" * (1536 * 1024)}
+    assert status(server.post(document))[:2] == (413, "RequestEntityTooLarge")
+    assert server.get()["items"] == []
+
+
+def test_of_very_many_faults_the_first_are_told(server: local_api.Server) -> None:
+    answer = server.post(server_set(names=["-"] * 20_000, color="red"))
+    causes = answer.json()["details"]["causes"]
+    assert len(causes) == 101
+    assert causes[0]["field"] == "spec.color"
+    assert causes[-1]["message"].startswith("has more than 100 faults")
+
+
+def test_variables_that_double_each_other_are_refused(server: local_api.Server) -> None:
+    document = server_set()
+    doubling = [{"name": f"A{n}", "value": f"$(A{n - 1})" * 2} for n in range(1, 60)]
+    document["spec"]["template"]["spec"]["containers"][0]["env"] = [
+        {"name": "A0", "value": "x"},
+        *doubling,
+    ]
+    code, _, message = status(server.post(document))
+    assert (code, "at most 2097152 characters" in message) == (422, True)
+
+
+def test_who_judges_keeps_nobody_waiting(server: local_api.Server) -> None:
+    made = server.post(server_set()).json()
+    judging, go_on = threading.Event(), threading.Event()
+
+    def judge() -> None:
+        judging.set()
+        assert go_on.wait(30)
+
+    server.replicas.judge = judge
+    change = [
+        threading.Thread(target=server.post, args=[server_set("other")]),
+        threading.Thread(target=server.patch, args=[template_label("b")]),
+    ]
+    for each in change:
+        judging.clear()
+        each.start()
+        assert judging.wait(30)
+    # What a reconcile does meanwhile, and what other clients do.
+    owner = observed.Owner("default", "web", made["metadata"]["uid"])
+    server.store.write_status(owner, {"replicas": 3})
+    assert server.get(f"{SETS}/web")["status"] == {"replicas": 3}
+    assert server.patch({"spec": {"replicas": 5}}).status_code == 200
+    go_on.set()
+    for each in change:
+        each.join()
+    now = server.get(f"{SETS}/web")
+    assert (now["spec"]["replicas"], now["status"]) == (5, {"replicas": 3})
+    assert now["spec"]["template"]["metadata"]["labels"]["a"] == "b"
+    assert server.get(f"{SETS}/other")["spec"]["replicas"] == 3
+
+
+def template_label(value: str) -> dict[str, Any]:
+    return {"spec": {"template": {"metadata": {"labels": {"a": value}}}}}
 
 
 def test_what_is_not_there_is_not_found(server: local_api.Server) -> None:
@@ -211,6 +270,28 @@ def test_a_json_patch_that_does_not_fit_is_refused(
     headers = {"Content-Type": "application/json-patch+json"}
     answer = server.call("PATCH", f"{SETS}/web", data=json.dumps(patch), headers=headers)
     assert status(answer)[0] == code
+    assert server.get(f"{SETS}/web") == made
+
+
+LABELS = "/spec/template/metadata/labels"
+
+
+@pytest.mark.parametrize(
+    ("places", "code", "said"),
+    [
+        ([f"{LABELS}/a{n}" for n in range(24)], 413, "may copy at most"),
+        ([LABELS + "/a" * 2**n for n in range(14)], 422, "too deeply"),
+    ],
+)
+def test_copies_of_copies_are_refused_before_they_are_made(
+    server: local_api.Server, places: list[str], code: int, said: str
+) -> None:
+    made = server.post(server_set()).json()
+    start = {"op": "add", "path": LABELS, "value": {"a": {}, "b": "x" * 100}}
+    patch = [start, *({"op": "copy", "from": LABELS, "path": place} for place in places)]
+    answer = server.call("PATCH", f"{SETS}/web", data=json.dumps(patch), headers=JSON_PATCH)
+    assert status(answer)[0] == code
+    assert said in status(answer)[2]
     assert server.get(f"{SETS}/web") == made
 
 

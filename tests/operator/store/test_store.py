@@ -288,6 +288,25 @@ def test_changes_from_many_threads_all_take_effect(kept: store.Store) -> None:
     assert [c.version for c in kept.changes("serversets", since=0)] == list(range(1, 42))
 
 
+def test_a_change_is_made_outside_the_lock_and_anew_when_somebody_else_has_written(
+    kept: store.Store,
+) -> None:
+    owner = owner_of(kept.create("default", "web", sample()))
+    seen = []
+
+    def change(document: dict[str, Any]) -> dict[str, Any]:
+        seen.append(document["metadata"]["resourceVersion"])
+        if len(seen) == 1:
+            meanwhile = threading.Thread(target=kept.write_status, args=(owner, {"replicas": 3}))
+            meanwhile.start()
+            meanwhile.join()
+        return scaled(5)(document)
+
+    now = kept.update("default", "web", change)
+    assert seen == ["1", "2"]
+    assert (now["spec"]["replicas"], now["status"]) == (5, {"replicas": 3})
+
+
 def test_a_write_that_the_disk_refuses_is_to_be_tried_again(kept: store.Store, path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     kept._database._connection.execute("PRAGMA busy_timeout = 10")
