@@ -90,6 +90,7 @@ class Generation:
     ready: set[str] = field(default_factory=set)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+    roused: asyncio.Event = field(default_factory=asyncio.Event)
     keepers: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def until_ready(self, names: set[str]) -> None:
@@ -97,6 +98,23 @@ class Generation:
         while not names <= self.ready:
             self.news.clear()
             await self.news.wait()
+
+    async def until_running(self) -> None:
+        """Wait until every worker has a process, which begins without a pause where there is none."""
+        self._rouse()
+        while not all(role.running for role in self.roles[1:]):
+            self.news.clear()
+            await self.news.wait()
+
+    def end(self) -> None:
+        """Start no process any more."""
+        self.ending.set()
+        self._rouse()
+
+    def _rouse(self) -> None:
+        """End the pauses before starts."""
+        self.roused.set()
+        self.roused.clear()
 
     def listen(self) -> None:
         """Hear who is ready, from now on."""
@@ -179,10 +197,17 @@ class Supervisor:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         _log.info("draining", seconds=self._settings.drain_seconds)
+        await self._man_queues()
         self._shared.close_data()
         last = (self._retire(each, ask=signal.SIGUSR1) for each in tuple(self._all))
         await asyncio.gather(*last)
         _log.info("ended")
+
+    async def _man_queues(self) -> None:
+        """A queue whose worker has just died would be reset with what waits in it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await asyncio.gather(*(each.until_running() for each in self._all))
 
     def _signalled(self) -> None:
         (self._hurry if self._stop.is_set() else self._stop).set()
@@ -269,7 +294,7 @@ class Supervisor:
 
         Workers asked with SIGUSR1 finish what waits in their sockets' queues, too.
         """
-        generation.ending.set()
+        generation.end()
         drain = self._settings.drain_seconds
         control, *workers = generation.roles
         within = drain + _GRACE_SECONDS
@@ -279,7 +304,7 @@ class Supervisor:
 
     async def _abandon(self, generation: Generation) -> None:
         """They never served all together; what some of them have in hand they may finish."""
-        generation.ending.set()
+        generation.end()
         await processes.end(generation.roles, within=_GRACE_SECONDS, hurry=self._hurry)
         await self._forget(generation)
 
@@ -295,13 +320,12 @@ class Supervisor:
             generation.keepers.append(keeper)
 
     async def _keep_alive(self, role: processes.Role, generation: Generation) -> None:
-        ending = generation.ending
         wait = 0.0
         first = True
-        while not ending.is_set():
+        while not generation.ending.is_set():
             started = time.monotonic()
             code = await self._live(role, generation)
-            if ending.is_set():
+            if generation.ending.is_set():
                 return
             lived = time.monotonic() - started
             # The first death is answered at once, whenever it comes.
@@ -310,7 +334,7 @@ class Supervisor:
             _log.error("process ended", role=role.name, code=code, lived=round(lived, 3), wait=wait)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await ending.wait()
+                    await generation.roused.wait()
 
     async def _live(self, role: processes.Role, generation: Generation) -> int | None:
         """Wait for the end of a role's process, started if there is none. None: no start."""
@@ -324,6 +348,7 @@ class Supervisor:
                 _log.error("process cannot start", role=role.name, reason=reason)
                 return None
             _log.info("process started", role=role.name, pid=role.process.pid)
+            generation.news.set()
             if generation.ending.is_set():
                 role.process.send_signal(signal.SIGTERM)
         return await role.process.wait()

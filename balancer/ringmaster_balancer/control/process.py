@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from ringmaster_balancer import codes, lifeline, logs, members, sockets, tls
+from ringmaster_balancer import codes, handover, lifeline, logs, members, sockets, tls
 from ringmaster_balancer import settings as settings_
 from ringmaster_balancer.control import (
     api,
@@ -66,9 +66,11 @@ class Control:
         """Serve until SIGTERM, or until the supervisor is gone."""
         stop = asyncio.Event()
         self._loop.add_signal_handler(signal.SIGTERM, stop.set)
-        self._loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor's to decide
-        lifeline.watch(self._child.lifeline_fd, self._orphaned)
         self._loop.add_signal_handler(signal.SIGUSR1, self._yield)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+            self._loop.add_signal_handler(number, lambda: None)  # the supervisor's to decide
+        handover.hear_signals()
+        lifeline.watch(self._child.lifeline_fd, self._orphaned)
         await self._keeper.load()
         workers = asyncio.create_task(
             self._keeper.workers.serve(_inherited(self._child.workers_fd))
