@@ -16,6 +16,7 @@ from pathlib import Path
 import balancer_process as balancers
 import pytest
 import requests
+import ringmaster_balancer
 from ringmaster_balancer import supervisor
 
 
@@ -414,6 +415,22 @@ def test_a_wedged_worker_keeps_a_push_unconfirmed(tmp_path, servers):
         finally:
             os.kill(pid, signal.SIGCONT)
         assert balancer.push(members(servers, generation=2)).status_code == 200
+
+
+def test_a_wedged_control_process_is_replaced(tmp_path, servers, monkeypatch):
+    code = tmp_path / "code" / "ringmaster_balancer"
+    shutil.copytree(Path(ringmaster_balancer.__file__).parent, code)
+    text = (code / "supervisor.py").read_text()
+    assert "_SILENT_LOOKS = 10\n" in text
+    (code / "supervisor.py").write_text(text.replace("_SILENT_LOOKS = 10\n", "_SILENT_LOOKS = 2\n"))
+    monkeypatch.setenv("PYTHONPATH", str(code.parent))
+    with balancers.running(tmp_path) as balancer:
+        balancer.push(members(servers))
+        wedged = balancer.child("control")
+        wedged.suspend()
+        balancers.eventually(lambda: balancers.ended(wedged.pid), what="its end")
+        balancers.eventually(lambda: balancer.held()["generation"] == 1, what="its successor")
+        assert 'event="control process is wedged, killing it"' in balancer.text()
 
 
 @pytest.mark.parametrize(
