@@ -115,7 +115,7 @@ class Worker:
         """Files that were moved or replaced are opened anew."""
         self._plane.reopen_log()
         if self._certificate is not None:
-            tls.renew(self._certificate)
+            self._certificate.ask()
 
     def _end(self, seconds: float) -> None:
         if not self._stop.is_set():
