@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ringmaster_balancer import __version__, errors, logs, settings, supervisor
+from ringmaster_balancer import __version__, errors, handover, logs, settings, supervisor
 
 _RING = re.compile(
     r"([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)/([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)"
@@ -173,7 +173,11 @@ def main(ring: tuple[str, str], *, check: bool, **options: object) -> None:
         if check:
             supervisor.check(chosen)
         else:
-            supervisor.supervise(chosen)
+            handover.hold_signals()  # until the supervisor has its handlers
+            try:
+                supervisor.supervise(chosen)
+            finally:
+                handover.hear_signals()
     except errors.BalancerError as error:
         click.echo(f"ringmaster-balancer: {error}", err=True)
         sys.exit(1)

@@ -17,7 +17,6 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 VARIABLE = "RINGMASTER_BALANCER_HANDOVER"
-# Between the two programs nobody handles them, and their default action is the end.
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 
@@ -74,7 +73,7 @@ def replace_program(left: Handover) -> None:
         OSError: it cannot be started; everything is as before.
     """
     environment = {**os.environ, VARIABLE: json.dumps(dataclasses.asdict(left))}
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    hold_signals()
     try:
         for descriptor in left.descriptors():
             os.set_inheritable(descriptor, True)
@@ -85,6 +84,14 @@ def replace_program(left: Handover) -> None:
         raise
     finally:
         hear_signals()
+
+
+def hold_signals() -> None:
+    """Let signals wait: for this thread, and for what it starts, until that hears them.
+
+    The default action of each is the end, which would meet a process that has no handlers yet.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 def hear_signals() -> None:

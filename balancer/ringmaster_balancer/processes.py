@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from ringmaster_balancer import handover
 from ringmaster_balancer import settings as settings_
 
 _log = structlog.get_logger()
@@ -92,21 +93,25 @@ class Role:
 
 
 async def start(role: Role) -> Process:
-    """Start a role's process.
+    """Start a role's process. Signals to it wait until it hears them (`handover`).
 
     Raises:
         OSError: the system has no room for it, now.
     """
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",  # the current folder is none of our modules
-        "-m",
-        role.module,
-        role.child.to_json(),
-        pass_fds=role.child.descriptors(),
-        stdin=asyncio.subprocess.DEVNULL,
-        start_new_session=True,  # the terminal's Ctrl-C is for the supervisor
-    )
+    handover.hold_signals()
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # the current folder is none of our modules
+            "-m",
+            role.module,
+            role.child.to_json(),
+            pass_fds=role.child.descriptors(),
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # the terminal's Ctrl-C is for the supervisor
+        )
+    finally:
+        handover.hear_signals()
 
 
 async def all_ended(roles: Sequence[Role]) -> None:

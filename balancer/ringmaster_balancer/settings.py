@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 WORKERS_SOCKET, LAB_SOCKET = "workers.sock", "lab.sock"
+ALIVE = "alive"  # what `ready_fd` takes every second, from the control process
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,16 @@ class Child:
 
     def say_ready(self, name: str) -> None:
         """Tell the supervisor that `name` serves; one that was replaced meanwhile knows."""
+        self._say(name)
+
+    def say_alive(self) -> None:
+        """Tell the supervisor that the control process' event loop turns."""
+        self._say(ALIVE)
+
+    def _say(self, word: str) -> None:
         if self.ready_fd >= 0:
             with contextlib.suppress(OSError):
-                os.write(self.ready_fd, f"{name}\n".encode())
+                os.write(self.ready_fd, f"{word}\n".encode())
 
     def to_json(self) -> str:
         """For the command line."""

@@ -47,6 +47,10 @@ _CHECK_SECONDS = 30.0
 _CONTROL = "ringmaster_balancer.control.process"
 _WORKER = "ringmaster_balancer.dataplane.worker"
 _READY_BYTES = 4096
+# The control process says once a second that it lives; so many looks in a row that found it silent
+# are the wedged one's end, as the workers' (`control.hub`).
+_LOOK_SECONDS = 1.0
+_SILENT_LOOKS = 10
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -78,7 +82,8 @@ class Shared:
 class Generation:
     """The processes that serve together, the control process first, and what is theirs alone.
 
-    They write their names to `said_fd` once they serve; we read `ready_fd`.
+    They write their names to `said_fd` once they serve, and the control process that it lives; we
+    read `ready_fd`. `silent`: looks since it was heard; None: not yet, it starts.
     """
 
     roles: Sequence[processes.Role]
@@ -87,9 +92,11 @@ class Generation:
     lab: socket.socket
     ready_fd: int = -1
     said_fd: int = -1
+    silent: int | None = None
     ready: set[str] = field(default_factory=set)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+    roused: asyncio.Event = field(default_factory=asyncio.Event)
     keepers: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def until_ready(self, names: set[str]) -> None:
@@ -97,6 +104,38 @@ class Generation:
         while not names <= self.ready:
             self.news.clear()
             await self.news.wait()
+
+    async def until_running(self) -> None:
+        """Wait until every worker has a process, which begins without a pause where there is none."""
+        self._rouse()
+        while not all(role.running for role in self.roles[1:]):
+            self.news.clear()
+            await self.news.wait()
+
+    async def watch(self) -> None:
+        """Kill a control process that is wedged, so that its successor serves."""
+        control = self.roles[0]
+        while not self.ending.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self.ending.wait()
+            if self.silent is None:
+                continue
+            self.silent += 1
+            if self.silent > _SILENT_LOOKS:
+                _log.error("control process is wedged, killing it")
+                self.silent = None
+                processes.send([control], signal.SIGKILL)
+
+    def end(self) -> None:
+        """Start no process any more."""
+        self.ending.set()
+        self._rouse()
+
+    def _rouse(self) -> None:
+        """End the pauses before starts."""
+        self.roused.set()
+        self.roused.clear()
 
     def listen(self) -> None:
         """Hear who is ready, from now on."""
@@ -107,7 +146,10 @@ class Generation:
         said = os.read(self.ready_fd, _READY_BYTES)
         if not said:
             asyncio.get_running_loop().remove_reader(self.ready_fd)
-        self.ready.update(said.decode().split())
+        words = set(said.decode().split())
+        if settings_.ALIVE in words:
+            self.silent = 0
+        self.ready |= words - {settings_.ALIVE}
         self.news.set()
 
     def bind_anew(self) -> None:
@@ -179,10 +221,17 @@ class Supervisor:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         _log.info("draining", seconds=self._settings.drain_seconds)
+        await self._man_queues()
         self._shared.close_data()
         last = (self._retire(each, ask=signal.SIGUSR1) for each in tuple(self._all))
         await asyncio.gather(*last)
         _log.info("ended")
+
+    async def _man_queues(self) -> None:
+        """A queue whose worker has just died would be reset with what waits in it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await asyncio.gather(*(each.until_running() for each in self._all))
 
     def _signalled(self) -> None:
         (self._hurry if self._stop.is_set() else self._stop).set()
@@ -269,7 +318,7 @@ class Supervisor:
 
         Workers asked with SIGUSR1 finish what waits in their sockets' queues, too.
         """
-        generation.ending.set()
+        generation.end()
         drain = self._settings.drain_seconds
         control, *workers = generation.roles
         within = drain + _GRACE_SECONDS
@@ -279,7 +328,7 @@ class Supervisor:
 
     async def _abandon(self, generation: Generation) -> None:
         """They never served all together; what some of them have in hand they may finish."""
-        generation.ending.set()
+        generation.end()
         await processes.end(generation.roles, within=_GRACE_SECONDS, hurry=self._hurry)
         await self._forget(generation)
 
@@ -290,18 +339,18 @@ class Supervisor:
 
     def _keep(self, generation: Generation) -> None:
         generation.listen()
+        generation.keepers.append(asyncio.create_task(generation.watch()))
         for role in generation.roles:
             keeper = asyncio.create_task(self._keep_alive(role, generation))
             generation.keepers.append(keeper)
 
     async def _keep_alive(self, role: processes.Role, generation: Generation) -> None:
-        ending = generation.ending
         wait = 0.0
         first = True
-        while not ending.is_set():
+        while not generation.ending.is_set():
             started = time.monotonic()
             code = await self._live(role, generation)
-            if ending.is_set():
+            if generation.ending.is_set():
                 return
             lived = time.monotonic() - started
             # The first death is answered at once, whenever it comes.
@@ -310,7 +359,7 @@ class Supervisor:
             _log.error("process ended", role=role.name, code=code, lived=round(lived, 3), wait=wait)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await ending.wait()
+                    await generation.roused.wait()
 
     async def _live(self, role: processes.Role, generation: Generation) -> int | None:
         """Wait for the end of a role's process, started if there is none. None: no start."""
@@ -318,12 +367,14 @@ class Supervisor:
             try:
                 if role is generation.roles[0]:
                     generation.bind_anew()
+                    generation.silent = None
                 role.process = await processes.start(role)
             except (OSError, errors.BalancerError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 _log.error("process cannot start", role=role.name, reason=reason)
                 return None
             _log.info("process started", role=role.name, pid=role.process.pid)
+            generation.news.set()
             if generation.ending.is_set():
                 role.process.send_signal(signal.SIGTERM)
         return await role.process.wait()
@@ -427,13 +478,16 @@ def _inherited(settings: settings_.Settings, left: handover.Handover) -> tuple[S
         held=left.held,
         lock=left.lock,
     )
+    ready, said = _pipe()  # for those that may have to be started again
     old = Generation(
         roles=(),
         run_dir=Path(left.run_dir),
         workers=socket.socket(fileno=left.workers),
         lab=socket.socket(fileno=left.lab),
+        ready_fd=ready,
+        said_fd=said,
     )
-    old.roles = _roles(settings, shared, old, ready_fd=-1)
+    old.roles = _roles(settings, shared, old, ready_fd=said)
     known = {role.name for role in old.roles}
     for role in old.roles:
         if role.name in left.pids:
@@ -459,7 +513,7 @@ def _generation(settings: settings_.Settings, shared: Shared) -> Generation:
     folder = Path(tempfile.mkdtemp(prefix="ringmaster-"))  # mode 0700
     try:
         workers, lab = _bind(folder)
-        ready, said = os.pipe()
+        ready, said = _pipe()
     except (OSError, errors.BalancerError):
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -468,6 +522,13 @@ def _generation(settings: settings_.Settings, shared: Shared) -> Generation:
     )
     generation.roles = _roles(settings, shared, generation, ready_fd=said)
     return generation
+
+
+def _pipe() -> tuple[int, int]:
+    """For words to us: their writer does not wait, should we be slow to read."""
+    ready, said = os.pipe()
+    os.set_blocking(said, False)
+    return ready, said
 
 
 def _bind(folder: Path) -> tuple[socket.socket, socket.socket]:

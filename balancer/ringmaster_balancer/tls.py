@@ -8,6 +8,7 @@ data port's worker and the control port's front.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ringmaster_balancer import errors
 _log = structlog.get_logger()
 
 _WATCH_SECONDS = 2.0
+_PAUSE_SECONDS = 0.2  # after a renewal: of a thousand SIGHUPs a second not each is worth one
 HANDSHAKE_SECONDS = 10.0  # a handshake takes three round trips at most
 
 
@@ -35,6 +37,7 @@ class Certificate:
     def __init__(self, cert: str, key: str) -> None:
         self._files = (cert, key)
         self._seen = self._stamps()
+        self._asked = asyncio.Event()
         self.context = self._load()
 
     def changed(self) -> bool:
@@ -42,41 +45,59 @@ class Certificate:
         before, self._seen = self._seen, self._stamps()
         return before != self._seen
 
-    def reload(self) -> None:
+    def ask(self) -> None:
+        """Let `watch` read the files though they look as before."""
+        self._asked.set()
+
+    async def asked(self, *, within: float) -> bool:
+        """Whether `ask` was called since this last returned; waited for so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._asked.wait()
+        asked = self._asked.is_set()
+        self._asked.clear()
+        return asked
+
+    async def reload(self) -> None:
         """New connections get what the files have now.
 
         Raises:
             TlsError: it cannot be used; the one before stays.
         """
-        self._load()  # half a pair would stay in the context
-        self.context.load_cert_chain(*self._files)
+        # Tried first, as half a pair would stay in the context, and in a thread. What is tried is
+        # then taken here: a handshake must not read the context while another thread changes it.
+        await asyncio.to_thread(self._load)
+        self._take(self.context)
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
-        cert, key = self._files
         for path in self._files:
             try:
                 with Path(path).open("rb"):
                     pass
             except OSError as error:
                 raise TlsError(f"cannot read {path}: {error.strerror}") from error
+        self._take(context)
+        return context
+
+    def _take(self, context: ssl.SSLContext) -> None:
+        cert, key = self._files
         try:
             context.load_cert_chain(cert, key, password=_none)
         except (ssl.SSLError, OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or str(error)
             raise TlsError(f"{cert} and {key} are no certificate and its key: {reason}") from error
-        return context
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(_stamp(path) for path in self._files)
 
 
-def renew(certificate: Certificate) -> None:
+async def renew(certificate: Certificate) -> None:
     """Take what the files have now; what cannot be used is said, and the one before stays."""
     try:
-        certificate.reload()
+        await certificate.reload()
     except TlsError as error:
         _log.error("certificate ignored, the one before stays", reason=str(error))
     else:
@@ -84,11 +105,12 @@ def renew(certificate: Certificate) -> None:
 
 
 async def watch(certificate: Certificate) -> None:
-    """Renew it whenever its files have changed. Ends by being cancelled."""
+    """Renew it whenever its files have changed, or somebody asks. Ends by being cancelled."""
     while True:
-        await asyncio.sleep(_WATCH_SECONDS)
-        if certificate.changed():
-            renew(certificate)
+        asked = await certificate.asked(within=_WATCH_SECONDS)
+        if certificate.changed() or asked:
+            await renew(certificate)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import balancer_process as balancers
 import pytest
 import requests
+import ringmaster_balancer
 from ringmaster_balancer import supervisor
 
 
@@ -304,6 +305,58 @@ def test_a_signal_lets_a_request_in_flight_finish_refuses_new_ones_and_exits_0(
         assert balancer.process.wait(20) == 0
 
 
+def test_signals_end_nothing_that_is_just_starting(tmp_path, servers):
+    with balancers.running(tmp_path) as balancer:
+        ready = threading.Event()
+
+        def storm():
+            while not ready.wait(0.001):
+                balancer.process.send_signal(signal.SIGHUP)
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            storming = pool.submit(storm)
+            try:
+                balancer.push(members(servers))
+                victim = balancer.child("worker-0")
+                victim.kill()
+                balancers.eventually(
+                    lambda: balancer.child("worker-0") not in {None, victim} and balancer.home(),
+                    what="a successor",
+                )
+            finally:
+                ready.set()
+            storming.result()
+        assert balancer.text().count('event="process ended"') == 1  # the one that was killed
+
+
+@pytest.mark.parametrize("deaths", [1, 5])
+def test_what_waits_for_a_worker_that_is_just_starting_is_answered_at_the_end(
+    tmp_path, servers, deaths
+):
+    with balancers.running(tmp_path) as balancer:
+        balancer.push(members(servers))
+        for _ in range(deaths - 1):  # so that there is a pause before the next start
+            before = balancer.pid("worker-0")
+            balancers.kill(before)
+            balancers.eventually(
+                lambda before=before: balancer.pid("worker-0") != before, what="a successor"
+            )
+        victim = balancer.pid("worker-0")
+        os.kill(victim, signal.SIGSTOP)
+        waiting = [socket.create_connection(("127.0.0.1", balancer.ports[0])) for _ in range(10)]
+        for connection in waiting:
+            connection.sendall(b"GET /home HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        balancers.kill(victim)
+        ends = 'event="process ended"'
+        balancers.eventually(lambda: balancer.text().count(ends) == deaths, what="its end")
+        balancer.process.terminate()
+        for connection in waiting:
+            connection.settimeout(20)
+            with connection, connection.makefile("rb") as answer:
+                assert answer.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert balancer.process.wait(20) == 0
+
+
 def refused(port):
     try:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
@@ -362,6 +415,22 @@ def test_a_wedged_worker_keeps_a_push_unconfirmed(tmp_path, servers):
         finally:
             os.kill(pid, signal.SIGCONT)
         assert balancer.push(members(servers, generation=2)).status_code == 200
+
+
+def test_a_wedged_control_process_is_replaced(tmp_path, servers, monkeypatch):
+    code = tmp_path / "code" / "ringmaster_balancer"
+    shutil.copytree(Path(ringmaster_balancer.__file__).parent, code)
+    text = (code / "supervisor.py").read_text()
+    assert "_SILENT_LOOKS = 10\n" in text
+    (code / "supervisor.py").write_text(text.replace("_SILENT_LOOKS = 10\n", "_SILENT_LOOKS = 2\n"))
+    monkeypatch.setenv("PYTHONPATH", str(code.parent))
+    with balancers.running(tmp_path) as balancer:
+        balancer.push(members(servers))
+        wedged = balancer.child("control")
+        wedged.suspend()
+        balancers.eventually(lambda: balancers.ended(wedged.pid), what="its end")
+        balancers.eventually(lambda: balancer.held()["generation"] == 1, what="its successor")
+        assert 'event="control process is wedged, killing it"' in balancer.text()
 
 
 @pytest.mark.parametrize(

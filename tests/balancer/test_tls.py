@@ -9,6 +9,7 @@ import ipaddress
 import signal
 import socket
 import ssl
+import threading
 import time
 
 import balancer_process as balancers
@@ -93,9 +94,44 @@ def test_files_that_cannot_be_used_are_said_and_a_reload_keeps_what_was(tmp_path
     damage(tmp_path)
     assert certificate.changed()
     with pytest.raises(tls.TlsError, match=words):
-        certificate.reload()
+        asyncio.run(certificate.reload())
     with pytest.raises(tls.TlsError, match=words):
         tls.Certificate(*files(tmp_path))
+
+
+def test_however_often_it_is_asked_for_files_are_read_once_more_and_beside_the_loop(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tls, "_PAUSE_SECONDS", 0)
+    write_pair(tmp_path)
+    certificate = tls.Certificate(*files(tmp_path))
+    reading, go_on = threading.Semaphore(0), threading.Semaphore(0)
+    load = certificate._load
+
+    def held_up():
+        reading.release()
+        assert go_on.acquire(timeout=20)
+        return load()
+
+    monkeypatch.setattr(certificate, "_load", held_up)
+
+    async def read():
+        assert await asyncio.to_thread(reading.acquire, timeout=20)
+
+    async def scenario():
+        watching = asyncio.create_task(tls.watch(certificate))
+        certificate.ask()
+        await read()
+        for _ in range(1_000):  # while it reads; the loop goes on
+            certificate.ask()
+        go_on.release()
+        await read()
+        go_on.release()
+        assert not await asyncio.to_thread(reading.acquire, timeout=0.2)
+        watching.cancel()
+        await asyncio.wait([watching])
+
+    asyncio.run(scenario())
 
 
 def other_key(folder):
@@ -129,11 +165,12 @@ def test_clients_are_served_with_tls_and_a_new_certificate_needs_no_restart(tmp_
             assert shown(port) == second
             ask(old)
             write_pair(tmp_path)
-            for number in (signal.SIGHUP, signal.SIGUSR1):
+            for number, count in ((signal.SIGHUP, 2), (signal.SIGUSR1, 3)):
                 balancer.process.send_signal(number)
-            balancers.eventually(
-                lambda: balancer.text().count("certificate loaded") >= 3, what="both signals"
-            )
+                balancers.eventually(
+                    lambda count=count: balancer.text().count("certificate loaded") >= count,
+                    what="an answer to the signal",
+                )
             ask(old)
         with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
             plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from ringmaster_balancer import codes, lifeline, logs, members, tls
+from ringmaster_balancer import codes, handover, lifeline, logs, members, tls
 from ringmaster_balancer import settings as settings_
 from ringmaster_balancer.control import (
     api,
@@ -64,9 +64,12 @@ class Control:
         """Serve until SIGTERM, or until the supervisor is gone."""
         stop = asyncio.Event()
         self._loop.add_signal_handler(signal.SIGTERM, stop.set)
-        self._loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor's to decide
-        lifeline.watch(self._child.lifeline_fd, self._orphaned)
         self._loop.add_signal_handler(signal.SIGUSR1, self._yield)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+            self._loop.add_signal_handler(number, lambda: None)  # the supervisor's to decide
+        handover.hear_signals()
+        lifeline.watch(self._child.lifeline_fd, self._orphaned)
+        living = asyncio.create_task(self._live())
         await self._keeper.load()
         workers = asyncio.create_task(
             self._keeper.workers.serve(_inherited(self._child.workers_fd))
@@ -80,13 +83,12 @@ class Control:
         await self._keeper.start()
         waiting = asyncio.create_task(self._succeed(at_once=first))
         stopping = asyncio.create_task(_wait(stop))
-        lost = asyncio.create_task(self._until_nobody_finds_us())
-        await asyncio.wait({stopping, workers, lost}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({stopping, workers, living}, return_when=asyncio.FIRST_COMPLETED)
         if workers.done():
             workers.result()  # without workers better dead, the supervisor starts another
         workers.cancel()
         waiting.cancel()
-        lost.cancel()
+        living.cancel()
         self._keeper.close()
 
     def _serve(self) -> None:
@@ -110,12 +112,14 @@ class Control:
             self._serve()
         self._child.say_ready("control")
 
-    async def _until_nobody_finds_us(self) -> None:
-        """Return once a socket's name is gone, as a cleaner of temporary files leaves it.
+    async def _live(self) -> None:
+        """Tell the supervisor again and again that we are not wedged.
 
-        The next control process gets sockets that are bound anew.
+        Returns once a socket's name is gone, as a cleaner of temporary files leaves it: the next
+        control process gets sockets that are bound anew.
         """
-        while all(map(os.path.exists, self._paths)):  # noqa: ASYNC110 - a folder has no event
+        while all(map(os.path.exists, self._paths)):
+            self._child.say_alive()
             await asyncio.sleep(_LOOK_SECONDS)
         _log.error("folder of sockets was removed, beginning anew", folder=self._child.run_dir)
 

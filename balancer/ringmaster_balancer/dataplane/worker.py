@@ -9,6 +9,7 @@ serves it afterwards. Started as `python -m ringmaster_balancer.dataplane.worker
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -19,7 +20,17 @@ from typing import Any
 import structlog
 import uvloop
 
-from ringmaster_balancer import codes, errors, ipc, lifeline, logs, members, sockets, tls
+from ringmaster_balancer import (
+    codes,
+    errors,
+    handover,
+    ipc,
+    lifeline,
+    logs,
+    members,
+    sockets,
+    tls,
+)
 from ringmaster_balancer import settings as settings_
 from ringmaster_balancer.dataplane import proxy
 from ringmaster_balancer.ring import table as tables
@@ -62,6 +73,7 @@ class Worker:
         self._proven = False  # a member was healthy once: what we hold is no mere memory
         self._writer: asyncio.StreamWriter | None = None
         self._listening: asyncio.Task[None] | None = None
+        self._told = asyncio.Event()
         self._stop = asyncio.Event()
         self._drain_seconds = 0.0
         self._last = False  # nobody serves our sockets after us
@@ -72,8 +84,10 @@ class Worker:
         drain_seconds = self._child.settings.drain_seconds
         loop.add_signal_handler(signal.SIGTERM, self._end, drain_seconds)
         loop.add_signal_handler(signal.SIGUSR1, self._end_last, drain_seconds)
-        loop.add_signal_handler(signal.SIGINT, lambda: None)  # the supervisor's to decide
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        for number in (signal.SIGINT, signal.SIGUSR2):
+            loop.add_signal_handler(number, lambda: None)  # the supervisor's to decide
+        handover.hear_signals()
         watching = None
         if self._certificate is not None:
             watching = asyncio.create_task(tls.watch(self._certificate))
@@ -83,12 +97,16 @@ class Worker:
         await asyncio.wait({stopping, talking}, return_when=asyncio.FIRST_COMPLETED)
         if talking.done():
             talking.result()  # deaf: better dead, the supervisor starts another
+        until = loop.time() + self._drain_seconds
+        if self._last:
+            await self._first_word()  # else we answer 503 to all that waits
         if self._listening is not None:
             await self._listening
         if not self._last:
             for sock in self._data:
                 sock.close()  # else clients would go on waiting here should the others end
-        await self._plane.drain(self._drain_seconds, ending=self._data if self._last else ())
+        left = max(0.0, until - loop.time())
+        await self._plane.drain(left, ending=self._data if self._last else ())
         talking.cancel()
         if watching is not None:
             watching.cancel()
@@ -97,7 +115,7 @@ class Worker:
         """Files that were moved or replaced are opened anew."""
         self._plane.reopen_log()
         if self._certificate is not None:
-            tls.renew(self._certificate)
+            self._certificate.ask()
 
     def _end(self, seconds: float) -> None:
         if not self._stop.is_set():
@@ -107,6 +125,15 @@ class Worker:
     def _end_last(self, seconds: float) -> None:
         self._last = True
         self._end(seconds)
+
+    async def _first_word(self) -> None:
+        """Wait for what the control process says first; a worker just started has not heard it.
+
+        At most for half of the time that there is: the requests need some of it, too.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_seconds / 2):
+                await self._told.wait()
 
     async def _stopped(self) -> None:
         await self._stop.wait()
@@ -185,6 +212,7 @@ class Worker:
         self._confirm(frame)
 
     def _confirm(self, frame: ipc.Frame) -> None:
+        self._told.set()
         if self._listening is None and not self._stop.is_set():
             self._listening = asyncio.create_task(self._listen())
         self._say(ipc.Kind.ACK, seq=frame.fields["seq"])
