@@ -497,6 +497,28 @@ def test_a_renewal_that_the_budget_refuses_is_one_refused_retry(count: int) -> N
     scripted.run(scenario())
 
 
+def test_renewals_that_are_answered_use_up_no_budget() -> None:
+    """A server may close a kept connection as soon as it likes, 9112 §9.5."""
+
+    async def closes_soon(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(OK)
+        await peer.head()
+
+    async def scenario() -> None:
+        rules = {"retries": {"budgetPercent": 0, "budgetMinimum": 1}}  # ten in 10 s
+        async with scripted.stand(closes_soon, rules=rules) as stand:
+            client = await stand.connect()
+            for _ in range(31):
+                client.send(scripted.get())
+                assert (await client.response())[0] == 200
+            stats = stand.plane.stats()
+            assert (stats["refusedRetries"], stats["renewals"]) == (0, 30)
+            assert stand.failures == []
+
+    scripted.run(scenario())
+
+
 def test_a_member_that_keeps_failing_is_passed_over_for_a_while() -> None:
     async def scenario() -> None:
         rules = {"outlier": {"consecutiveFailures": 2, "ejectSeconds": 0.3}}
