@@ -256,11 +256,14 @@ class Exchange:
             self.kept = None
         client.plane.outbox.write(upstream.transport, wire)
         upstream.pool.bytes_out += len(wire)
+        self._patience(now)
+
+    def _patience(self, now: float) -> None:
+        """How long the client's next piece, or the server's response, may take from now on."""
         rules = self.rules
-        if self.body_done:
-            client.deadline = now + rules.response_seconds
-        else:
-            client.deadline = now + rules.body_seconds
+        self.client.deadline = now + (
+            rules.response_seconds if self.body_done else rules.body_seconds
+        )
 
     def send(self, wire: bytes, *, last: bool) -> None:
         """A piece of the request's body, framed for the wire."""
@@ -282,7 +285,11 @@ class Exchange:
     # -- what comes back
 
     def interim(self, response: http1.Response) -> None:
-        """Relay a 1xx, 9110 §15.2; HTTP/1.0 does not know them. It binds nobody."""
+        """Relay a 1xx, 9110 §15.2; HTTP/1.0 does not know them. It binds nobody.
+
+        It says that the server is at work (102, 103) or waits for the body (100): time starts anew.
+        """
+        self._patience(_monotonic())
         if self.request.minor:
             head, _ = http1.answer(response, minor=1, close=False)
             self.client.plane.outbox.write(self.client.transport, head)

@@ -231,6 +231,37 @@ def test_a_silent_member_is_left_for_the_next_after_its_time() -> None:
     scripted.run(scenario())
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("status", [102, 103])
+def test_an_interim_response_shows_that_a_member_is_at_work(status: int, version: str) -> None:
+    """9110 §15.2: its time starts anew, as with HAProxy and nginx, also where it is not relayed."""
+
+    async def scenario() -> None:
+        works, answers = asyncio.Event(), asyncio.Event()
+
+        async def works_long(peer: scripted.Peer) -> None:
+            await peer.head()
+            await works.wait()
+            peer.send(b"HTTP/1.1 %d At Work\r\n\r\n" % status)
+            await answers.wait()
+            peer.send(OK)
+
+        async with scripted.stand(works_long) as stand:
+            client = await stand.connect()
+            client.send(f"GET / HTTP/{version}\r\nHost: h\r\n\r\n".encode())
+            await scripted.eventually(lambda: stand.upstreams["web-0"].requests == 1)
+            (connection,) = stand.plane.clients
+            before = connection.deadline
+            works.set()
+            await scripted.eventually(lambda: connection.deadline > before)
+            answers.set()
+            if version == "1.1":
+                assert b" %d " % status in await client.head()
+            assert (await client.response())[0] == 200
+
+    scripted.run(scenario())
+
+
 def test_a_silent_member_costs_a_post_a_504() -> None:
     async def scenario() -> None:
         status, _, _, _, _ = await failing_first(silent, post(), timeouts={"responseSeconds": 0.1})
