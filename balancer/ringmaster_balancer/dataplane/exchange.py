@@ -629,14 +629,17 @@ class Exchange:
         close = not (plain and request.keep_alive and self.body_done) or self.client.ending
         close = close or request.upgrade is not None
         bodiless = request.method == b"HEAD"
-        self._reply(
-            status, responses.error(status, message, close=close, bodiless=bodiless), close=close
-        )
+        wire = responses.error(status, message, close=close, bodiless=bodiless, minor=request.minor)
+        self._reply(status, wire, close=close)
 
     def options(self) -> None:
         """Answer what may go no further, 9110 §7.6.2."""
         close = not (self.request.keep_alive and self.body_done) or self.client.ending
-        self._reply(204, responses.options(http1.METHODS, close=close), close=close)
+        self._reply(
+            204,
+            responses.options(http1.METHODS, close=close, minor=self.request.minor),
+            close=close,
+        )
 
     def _reply(self, status: int, wire: bytes, *, close: bool) -> None:
         plane = self.client.plane

@@ -194,6 +194,31 @@ def test_502_when_every_candidate_refuses_and_the_connection_lives_on() -> None:
     scripted.run(scenario())
 
 
+@pytest.mark.parametrize("line", ["GET /", "HEAD /", "OPTIONS *"])
+@pytest.mark.parametrize("asked", ["keep-alive", "close"])
+def test_our_own_answers_tell_http_1_0_whether_the_connection_lives_on(
+    asked: str, line: str
+) -> None:
+    """9112 §9.3: without keep-alive it would end."""
+
+    async def scenario() -> None:
+        async with scripted.stand(body_of, install=False) as stand:
+            request = f"{line} HTTP/1.0\r\nMax-Forwards: 0\r\nConnection: {asked}\r\n\r\n".encode()
+            client = await stand.connect()
+            for ring in ("none", "dead"):
+                client.send(request)
+                assert f"\r\nConnection: {asked}\r\n".encode() in await client.head()
+                if asked == "close":
+                    return
+                if line.startswith("GET"):
+                    await client.until(b"}")
+                if ring == "none":
+                    stand.install()
+                    await stand.upstreams["web-0"].stop()
+
+    scripted.run(scenario())
+
+
 def test_a_reset_in_the_middle_of_a_response_is_no_fake_end() -> None:
     """RFC 9112 section 8: an incomplete response must be seen as one."""
 
