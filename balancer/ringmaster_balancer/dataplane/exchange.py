@@ -43,6 +43,7 @@ class Exchange:
         "open_ended",
         "pool",
         "reason",
+        "refund",
         "renewed",
         "replayable",
         "request",
@@ -84,6 +85,7 @@ class Exchange:
         self.waiting = False  # for a member's place
         self.attempts = 0  # beyond the first
         self.renewed = False  # a dead pooled connection was replaced by a fresh one
+        self.refund = False  # that cost a retry, unless the fresh one answers
         self.begun = False  # a final head has gone to the client, or one that opens a tunnel
         self.open_ended = False  # the end of the connection is that of the response
         self.tunnel = False
@@ -254,11 +256,14 @@ class Exchange:
             self.kept = None
         client.plane.outbox.write(upstream.transport, wire)
         upstream.pool.bytes_out += len(wire)
+        self._patience(now)
+
+    def _patience(self, now: float) -> None:
+        """How long the client's next piece, or the server's response, may take from now on."""
         rules = self.rules
-        if self.body_done:
-            client.deadline = now + rules.response_seconds
-        else:
-            client.deadline = now + rules.body_seconds
+        self.client.deadline = now + (
+            rules.response_seconds if self.body_done else rules.body_seconds
+        )
 
     def send(self, wire: bytes, *, last: bool) -> None:
         """A piece of the request's body, framed for the wire."""
@@ -280,7 +285,11 @@ class Exchange:
     # -- what comes back
 
     def interim(self, response: http1.Response) -> None:
-        """Relay a 1xx, 9110 §15.2; HTTP/1.0 does not know them. It binds nobody."""
+        """Relay a 1xx, 9110 §15.2; HTTP/1.0 does not know them. It binds nobody.
+
+        It says that the server is at work (102, 103) or waits for the body (100): time starts anew.
+        """
+        self._patience(_monotonic())
         if self.request.minor:
             head, _ = http1.answer(response, minor=1, close=False)
             self.client.plane.outbox.write(self.client.transport, head)
@@ -337,7 +346,9 @@ class Exchange:
     def _let_go(
         self, upstream: upstream.Upstream, pool: snapshot.Pool, now: float, *, reusable: bool
     ) -> None:
-        """Keep the connection for another request if it can have one."""
+        """It has answered: keep the connection for another request if it can have one."""
+        if self.refund:
+            self.client.plane.budget.refunds += 1
         if not (reusable and pool.active and self._all_sent(upstream)):
             upstream.close()
             return
@@ -424,10 +435,10 @@ class Exchange:
         reason = "reset" if error else "closed before its response"
         if not (upstream.used and self._renewable(pool)):
             self.failed(pool, reason)
-        elif self.started - upstream.idle_since > upstreams.FRESH or self._affordable():
-            # It may have been closing while idle, which says nothing of the member. One that had
-            # been in use until now hardly was: that costs a retry, or a member that breaks every
-            # connection would be asked twice by everybody.
+        elif self.started - upstream.idle_since > upstreams.FRESH or self._lends():
+            # It may have been closing while idle, which says nothing of the member. With one that
+            # had been in use until now that is less sure, and a member that breaks every connection
+            # must not be asked twice by everybody: it costs a retry until the fresh one answers.
             self.renewed = True
             self.client.plane.renewals += 1
             self.ask(pool, _monotonic(), fresh=True)
@@ -472,7 +483,7 @@ class Exchange:
         if not self._repeatable():
             return False
         self.attempts += 1
-        self.renewed = False
+        self.renewed = self.refund = False
         if self._ask_next(_monotonic()):
             return True
         self.attempts -= 1  # there was nobody, or no budget
@@ -492,6 +503,11 @@ class Exchange:
             return True
         plane.refused_retries += 1
         return False
+
+    def _lends(self) -> bool:
+        """Whether the budget has a try that it gets back if that turns out to be no retry."""
+        self.refund = self._affordable()
+        return self.refund
 
     def leave(self) -> None:
         """Its member was found to be ill: go to the next one while nothing has come back.
@@ -613,14 +629,17 @@ class Exchange:
         close = not (plain and request.keep_alive and self.body_done) or self.client.ending
         close = close or request.upgrade is not None
         bodiless = request.method == b"HEAD"
-        self._reply(
-            status, responses.error(status, message, close=close, bodiless=bodiless), close=close
-        )
+        wire = responses.error(status, message, close=close, bodiless=bodiless, minor=request.minor)
+        self._reply(status, wire, close=close)
 
     def options(self) -> None:
         """Answer what may go no further, 9110 §7.6.2."""
         close = not (self.request.keep_alive and self.body_done) or self.client.ending
-        self._reply(204, responses.options(http1.METHODS, close=close), close=close)
+        self._reply(
+            204,
+            responses.options(http1.METHODS, close=close, minor=self.request.minor),
+            close=close,
+        )
 
     def _reply(self, status: int, wire: bytes, *, close: bool) -> None:
         plane = self.client.plane

@@ -16,8 +16,13 @@ RETRY_AFTER: Final = frozenset({503})  # 9110 §10.2.3: seconds until it is wort
 
 
 @functools.lru_cache(maxsize=256)
-def error(status: int, message: str, *, close: bool = False, bodiless: bool = False) -> bytes:
-    """The whole response. `bodiless`: it answers HEAD, and only tells the length (9110 §9.3.2)."""
+def error(
+    status: int, message: str, *, close: bool = False, bodiless: bool = False, minor: int = 1
+) -> bytes:
+    """The whole response, to a request of HTTP/1.`minor`.
+
+    `bodiless`: it answers HEAD, and only tells the length (9110 §9.3.2).
+    """
     body = json.dumps({"message": f"<Error> {message}", "status": "failure"}).encode()
     lines = [
         f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}",
@@ -26,17 +31,23 @@ def error(status: int, message: str, *, close: bool = False, bodiless: bool = Fa
     ]
     if status in RETRY_AFTER:
         lines.append("Retry-After: 1")
-    if close:
-        lines.append("Connection: close")
+    lines.extend(_persistence(close=close, minor=minor))
     head = "\r\n".join(lines).encode() + b"\r\n\r\n"
     return head if bodiless else head + body
 
 
-def options(methods: Iterable[bytes], *, close: bool) -> bytes:
+def options(methods: Iterable[bytes], *, close: bool, minor: int = 1) -> bytes:
     """What we ourselves can do, 9110 §9.3.7; for a request that may go no further."""
-    allow = b", ".join(sorted(methods))
-    end = b"Connection: close\r\n" if close else b""
-    return b"HTTP/1.1 204 No Content\r\nAllow: " + allow + b"\r\n" + end + b"\r\n"
+    allow = b", ".join(sorted(methods)).decode()
+    lines = ["HTTP/1.1 204 No Content", f"Allow: {allow}", *_persistence(close=close, minor=minor)]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def _persistence(*, close: bool, minor: int) -> list[str]:
+    """9112 §9.3: HTTP/1.1 goes on unless it hears otherwise, HTTP/1.0 ends."""
+    if close:
+        return ["Connection: close"]
+    return [] if minor else ["Connection: keep-alive"]
 
 
 def date(now: float) -> bytes:

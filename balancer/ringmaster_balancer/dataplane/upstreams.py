@@ -298,6 +298,7 @@ class Budget:
     window: deque[tuple[int, int]]
     requests: int = 0  # totals since start
     retries: int = 0
+    refunds: int = 0  # renewals, counted as retries, that were none: the fresh connection answered
 
     @classmethod
     def new(cls) -> Budget:
@@ -306,7 +307,7 @@ class Budget:
 
     def tick(self) -> None:
         """One second has passed."""
-        self.window.append((self.requests, self.retries))
+        self.window.append((self.requests, self.retries - self.refunds))
 
     def allows(self, retries: members.Retries) -> bool:
         """Whether one more retry is within the bounds; `spend` counts it."""
@@ -314,7 +315,7 @@ class Budget:
         share = (self.requests - requests) * retries.budget_percent / 100
         # Of the whole window from the start on: a death in our first second is no brown-out.
         floor = retries.budget_minimum * WINDOW
-        return self.retries - spent < max(math.ceil(share), floor)
+        return self.retries - self.refunds - spent < max(math.ceil(share), floor)
 
     def spend(self) -> None:
         """A retry is made."""

@@ -194,6 +194,31 @@ def test_502_when_every_candidate_refuses_and_the_connection_lives_on() -> None:
     scripted.run(scenario())
 
 
+@pytest.mark.parametrize("line", ["GET /", "HEAD /", "OPTIONS *"])
+@pytest.mark.parametrize("asked", ["keep-alive", "close"])
+def test_our_own_answers_tell_http_1_0_whether_the_connection_lives_on(
+    asked: str, line: str
+) -> None:
+    """9112 §9.3: without keep-alive it would end."""
+
+    async def scenario() -> None:
+        async with scripted.stand(body_of, install=False) as stand:
+            request = f"{line} HTTP/1.0\r\nMax-Forwards: 0\r\nConnection: {asked}\r\n\r\n".encode()
+            client = await stand.connect()
+            for ring in ("none", "dead"):
+                client.send(request)
+                assert f"\r\nConnection: {asked}\r\n".encode() in await client.head()
+                if asked == "close":
+                    return
+                if line.startswith("GET"):
+                    await client.until(b"}")
+                if ring == "none":
+                    stand.install()
+                    await stand.upstreams["web-0"].stop()
+
+    scripted.run(scenario())
+
+
 def test_a_reset_in_the_middle_of_a_response_is_no_fake_end() -> None:
     """RFC 9112 section 8: an incomplete response must be seen as one."""
 
@@ -227,6 +252,37 @@ def test_a_silent_member_is_left_for_the_next_after_its_time() -> None:
         assert status == 200
         assert asked[1:] == [1, 0]
         assert failures[0][1] == "no response in time"
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("status", [102, 103])
+def test_an_interim_response_shows_that_a_member_is_at_work(status: int, version: str) -> None:
+    """9110 §15.2: its time starts anew, as with HAProxy and nginx, also where it is not relayed."""
+
+    async def scenario() -> None:
+        works, answers = asyncio.Event(), asyncio.Event()
+
+        async def works_long(peer: scripted.Peer) -> None:
+            await peer.head()
+            await works.wait()
+            peer.send(b"HTTP/1.1 %d At Work\r\n\r\n" % status)
+            await answers.wait()
+            peer.send(OK)
+
+        async with scripted.stand(works_long) as stand:
+            client = await stand.connect()
+            client.send(f"GET / HTTP/{version}\r\nHost: h\r\n\r\n".encode())
+            await scripted.eventually(lambda: stand.upstreams["web-0"].requests == 1)
+            (connection,) = stand.plane.clients
+            before = connection.deadline
+            works.set()
+            await scripted.eventually(lambda: connection.deadline > before)
+            answers.set()
+            if version == "1.1":
+                assert b" %d " % status in await client.head()
+            assert (await client.response())[0] == 200
 
     scripted.run(scenario())
 
@@ -493,6 +549,28 @@ def test_a_renewal_that_the_budget_refuses_is_one_refused_retry(count: int) -> N
             assert (await stand.get())[0] == 502
             stats = stand.plane.stats()
             assert (stats["retries"], stats["refusedRetries"]) == (0, 1)
+
+    scripted.run(scenario())
+
+
+def test_renewals_that_are_answered_use_up_no_budget() -> None:
+    """A server may close a kept connection as soon as it likes, 9112 §9.5."""
+
+    async def closes_soon(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(OK)
+        await peer.head()
+
+    async def scenario() -> None:
+        rules = {"retries": {"budgetPercent": 0, "budgetMinimum": 1}}  # ten in 10 s
+        async with scripted.stand(closes_soon, rules=rules) as stand:
+            client = await stand.connect()
+            for _ in range(31):
+                client.send(scripted.get())
+                assert (await client.response())[0] == 200
+            stats = stand.plane.stats()
+            assert (stats["refusedRetries"], stats["renewals"]) == (0, 30)
+            assert stand.failures == []
 
     scripted.run(scenario())
 
