@@ -12,13 +12,15 @@ import asyncio
 import contextlib
 import functools
 import http
-from collections.abc import Awaitable, Callable, Iterable
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from ringmaster_balancer import members, sockets
-from ringmaster_balancer.control import health
+from ringmaster_balancer.control import health, threads
 
 _log = structlog.get_logger()
 
@@ -39,8 +41,44 @@ class Target:
 Probe = Callable[[Target, members.Health], Awaitable[health.Finding | None]]
 
 
+class Names:
+    """Looks up host names, each in a thread of its own: a resolver that is silent holds up no push.
+
+    Who asks for a name that is being looked up waits for that answer. None is kept.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[str, asyncio.Task[list[str]]] = {}
+
+    async def addresses(self, host: str) -> list[str]:
+        """All addresses of a host, itself if it is one. Raises OSError."""
+        with contextlib.suppress(ValueError):
+            return [str(ipaddress.ip_address(host))]
+        asked = self._asked.get(host)
+        if asked is None:
+            asked = self._asked[host] = asyncio.create_task(
+                threads.run(lambda: _looked_up(host), name="names")
+            )
+            asked.add_done_callback(lambda task: self._answered(host, task))
+        return await asyncio.shield(asked)
+
+    def _answered(self, host: str, task: asyncio.Task[list[str]]) -> None:
+        del self._asked[host]
+        if not task.cancelled():
+            task.exception()  # who asked may have stopped waiting
+
+
+def _looked_up(host: str) -> list[str]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+
 async def check(
-    target: Target, settings: members.Health, *, lacking: Callable[[str], None] | None = None
+    target: Target,
+    settings: members.Health,
+    *,
+    names: Names | None = None,
+    lacking: Callable[[str], None] | None = None,
 ) -> health.Finding | None:
     """One probe: good is a connect, or 200..399 from the health path.
 
@@ -49,7 +87,7 @@ async def check(
     host, port = members.split_address(target.address)
     try:
         async with asyncio.timeout(settings.timeout_seconds):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await _connected(await (names or Names()).addresses(host), port)
             try:
                 if settings.path is None:
                     return health.Finding.GOOD
@@ -63,6 +101,16 @@ async def check(
         return None if resource else health.Finding.SILENT
     except ValueError:  # a status line without end
         return health.Finding.SILENT
+
+
+async def _connected(
+    addresses: Sequence[str], port: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To the first address that takes it; the last one's error is raised."""
+    for address in addresses[:-1]:
+        with contextlib.suppress(OSError):
+            return await asyncio.open_connection(address, port)
+    return await asyncio.open_connection(addresses[-1], port)
 
 
 async def _asked(
@@ -101,7 +149,7 @@ class Prober:
     ) -> None:
         self._on_change = on_change
         self.shortages = sockets.Shortages()
-        self._probe = probe or functools.partial(check, lacking=self.shortages.note)
+        self._probe = probe or functools.partial(check, names=Names(), lacking=self.shortages.note)
         self._settings = members.Health()
         self._watched: dict[Target, _Watched] = {}
 

@@ -9,7 +9,6 @@ with that request is not, so that a push always gets through. Who calls: `proces
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import email.utils
 import enum
 import http
@@ -17,16 +16,15 @@ import io
 import json
 import socket
 import sys
-import threading
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent import futures
 from dataclasses import dataclass
 from typing import Any, Final
 
 from werkzeug import wrappers
 
 from ringmaster_balancer import tls
+from ringmaster_balancer.control import threads
 from ringmaster_balancer.dataplane import chunked, doors, heads, http1
 
 _PIECE: Final = 65_536  # bytes
@@ -287,8 +285,8 @@ class Website:
         client.phase = _Phase.QUEUED
         async with self._places[client.trusted]:
             client.phase = _Phase.RUNNING
-            return await _in_thread(
-                lambda: wrappers.Response.from_app(self._app, environ, buffered=True)
+            return await threads.run(
+                lambda: wrappers.Response.from_app(self._app, environ, buffered=True), name="web"
             )
 
 
@@ -304,24 +302,6 @@ async def _pieces(reader: asyncio.StreamReader, length: int) -> AsyncIterator[by
         yield data if decoder is None else decoder.feed(data)
     if decoder is not None and decoder.rest:
         raise ValueError("a request before the answer to the one before")
-
-
-async def _in_thread(function: Callable[[], wrappers.Response]) -> wrappers.Response:
-    """Run it in a daemon thread: the process' end waits for none that hangs, as a pool's would."""
-    done: futures.Future[wrappers.Response] = futures.Future()
-
-    def run() -> None:
-        try:
-            result = function()
-        except Exception as error:  # noqa: BLE001 - whatever it is, who waits shall have it
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                done.set_exception(error)
-        else:
-            with contextlib.suppress(RuntimeError):
-                done.set_result(result)
-
-    threading.Thread(target=run, name="web", daemon=True).start()
-    return await asyncio.wrap_future(done)
 
 
 def _fields(head: bytes) -> dict[str, str]:

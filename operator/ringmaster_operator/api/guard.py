@@ -21,6 +21,7 @@ from ringmaster_operator import errors
 from ringmaster_operator.api import problems
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_KNOWN = web.RequestKey("bears_the_token", bool)
 HEALTH_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
 
 _log = structlog.get_logger(__name__)
@@ -78,9 +79,15 @@ def bearer(token: str) -> Middleware:
         known = hmac.compare_digest(given.strip().encode(errors="surrogateescape"), wanted)
         if request.path not in HEALTH_PATHS and not (known and scheme.lower() == "bearer"):
             raise problems.Problem(401, "Unauthorized")
+        request[_KNOWN] = known
         return await handler(request)
 
     return check
+
+
+def bore_token(request: web.Request) -> bool:
+    """Whether a token was wanted, and the request bore it."""
+    return bool(request.get(_KNOWN))
 
 
 def is_loopback(host: str) -> bool:

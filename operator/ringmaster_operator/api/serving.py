@@ -20,7 +20,7 @@ import structlog
 from aiohttp import web
 
 from ringmaster_operator import errors
-from ringmaster_operator.api import guard
+from ringmaster_operator.api import connections, guard
 
 _START_SECONDS = 30.0
 # Watches end by themselves when the application shuts down; a request under way gets this long.
@@ -53,6 +53,7 @@ def serve(
     *,
     tls: Tls | None = None,
     published: bool = False,
+    limits: connections.Limits | None = None,
 ) -> Iterator[int]:
     """Serve while the block runs; gives the port, which is a free one for port 0.
 
@@ -70,7 +71,10 @@ def serve(
     listener = _listen(host, port)
     started: futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = futures.Future()
     thread = threading.Thread(
-        target=_run, args=(app, listener, tls, started), name="api", daemon=True
+        target=_run,
+        args=(app, listener, tls, limits or connections.Limits(), started),
+        name="api",
+        daemon=True,
     )
     thread.start()
     loop, stop = started.result(timeout=_START_SECONDS)
@@ -107,21 +111,26 @@ def _run(
     app: web.Application,
     listener: socket.socket,
     tls: Tls | None,
+    limits: connections.Limits,
     started: futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]],
 ) -> None:
     async def main() -> None:
         stop = asyncio.Event()
+        clients = connections.Connections(tls.context if tls else None, limits)
+        app.middlewares.append(clients.middleware)
         # Cancelled handlers: a watch ends with its client, not with the next change.
         runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=_GOODBYE_SECONDS
         )
         await runner.setup()
+        assert runner.server is not None
+        accepting = asyncio.create_task(clients.accept(listener, runner.server))
         try:
-            context = tls.context if tls else None
-            await web.SockSite(runner, listener, ssl_context=context).start()
             started.set_result((asyncio.get_running_loop(), stop))
             await _until(stop, tls)
         finally:
+            accepting.cancel()
+            clients.close()
             await runner.cleanup()
 
     try:

@@ -97,3 +97,27 @@ def test_idle_and_stalled_connections_keep_out_no_push_and_no_health_check(
         assert balancer.ready()
         again = balancers.document(("web-0", server.address), generation=2)
         assert balancer.push(again).json()["generation"] == 2
+
+
+def test_a_resolver_that_is_silent_holds_up_no_push(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket, time\n"
+        "real = socket.getaddrinfo\n"
+        "def silent(host, *rest, **options):\n"
+        "    if str(host).endswith('.silent'):\n"
+        "        time.sleep(600)\n"
+        "    return real(host, *rest, **options)\n"
+        "socket.getaddrinfo = silent\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    named = [(f"web-{number}", f"web-{number}.silent:80") for number in range(40)]
+    with (
+        balancers.upstreams("one") as (server,),
+        balancers.running(tmp_path, "--workers", "1") as balancer,
+    ):
+        for generation in range(1, 4):
+            balancer.push(balancers.document(*named, generation=generation))
+        balancers.eventually(lambda: "member is unhealthy" in balancer.text(), what="probes")
+        without = balancers.document(("web-0", server.address), generation=4)
+        assert balancer.push(without).json()["generation"] == 4
+        assert balancer.home() == "one"
