@@ -29,6 +29,12 @@ Executor = Callable[[tuple[str, ...], float], Awaitable[bool]]
 
 _STATUS_LIMIT = 4096  # bytes of a status line
 _GOOD = range(200, 400)  # as the kubelet has it
+# As Go's net/http, with which the kubelet probes: once, or, since there is no body, never; and
+# what the kubelet leaves out if a template sets it to nothing.
+_WRITTEN_BY_US = frozenset(
+    {"host", "user-agent", "connection", "content-length", "transfer-encoding", "trailer"}
+)
+_NOT_EMPTY = frozenset({"user-agent", "accept"})
 _COMPLAIN_SECONDS = 60.0  # between two log lines about probes that could not be made
 
 
@@ -214,14 +220,25 @@ def _port(target: Target, port: int) -> int:
 
 
 def _request(action: pod.HttpGet, *, host: str) -> bytes:
-    """The request's head. What a template says never adds a line to it."""
-    fields = {"Host": host, "User-Agent": "ringmaster-probe", "Accept": "*/*"}
-    fields |= {header.name: header.value for header in action.http_headers}
-    fields["Connection"] = "close"
+    """The request's head, as the kubelet writes it. What a template says never adds a line to it.
+
+    A field of the template replaces ours of that name, in whatever case; one that is there several
+    times is sent as often.
+    """
+    given = [(header.name, " ".join(header.value.split())) for header in action.http_headers]
+    first = {name.lower(): value for name, value in reversed(given)}
+    fields = [
+        ("Host", first.get("host") or host),
+        ("User-Agent", first.get("user-agent", "ringmaster-probe")),
+        *([] if "accept" in first else [("Accept", "*/*")]),
+        *(field for field in given if field[0].lower() not in _WRITTEN_BY_US),
+        ("Connection", "close"),
+    ]
     path = parse.quote("/" + action.path.removeprefix("/"), safe="/?&=%#:@!$'()*+,;[]~-._")
-    lines = [f"{name}: {' '.join(value.split())}" for name, value in fields.items()]
-    head = "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""])
-    return head.encode("latin-1", errors="replace")
+    lines = [
+        f"{name}: {value}" for name, value in fields if value or name.lower() not in _NOT_EMPTY
+    ]
+    return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
 def _is_good(status_line: bytes) -> bool:

@@ -100,6 +100,28 @@ def test_http_asks_for_the_path_with_the_headers_of_the_template():
     assert "\r\nX-Probe: yes\r\n" in head
 
 
+def test_a_templates_fields_go_out_as_the_kubelet_sends_them():
+    """kubernetes, pkg/probe/http/request.go; net/http's Request.Write."""
+    requests = []
+    given = [
+        ("host", "example.org"),
+        ("HOST", "other.example"),
+        ("user-agent", ""),
+        ("X-A", "1"),
+        ("accept", "text/plain"),
+        ("x-a", "ä"),
+        ("connection", "keep-alive"),
+        ("Content-Length", "5"),
+    ]
+    headers = tuple(pod.HttpHeader(name=name, value=value) for name, value in given)
+    ask(http("/", http_headers=headers), b"HTTP/1.1 200 OK\r\n\r\n", requests)
+
+    assert requests[0].decode() == (
+        "GET / HTTP/1.1\r\nHost: example.org\r\nX-A: 1\r\naccept: text/plain\r\nx-a: ä\r\n"
+        "Connection: close\r\n\r\n"
+    )
+
+
 def test_a_template_cannot_smuggle_a_header_line_into_a_probe():
     requests = []
     header = pod.HttpHeader(name="X-A", value="1\r\nX-Evil: 2")

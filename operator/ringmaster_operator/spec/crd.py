@@ -94,7 +94,7 @@ _CEL: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {
     ("spec", "strategy", "rollingUpdate"): (
         (
             " || ".join(
-                f"(type(self.{name}) == int ? self.{name} != 0 : self.{name} != '0%')"
+                f"(type(self.{name}) == int ? self.{name} != 0 : !self.{name}.matches('^0+%$'))"
                 for name in ("maxSurge", "maxUnavailable")
             ),
             "maxSurge and maxUnavailable must not both be 0",

@@ -6,13 +6,15 @@ Law: pure. Fields that are not read here are left alone; whether a runtime can h
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ringmaster_operator import errors
-from ringmaster_operator.spec import quantity, shape
+from ringmaster_operator.spec import quantity, shape, syntax
 
 PREFIX = "spec.template"  # where a pod template lies in a ServerSet
 
@@ -37,18 +39,31 @@ PortReference = Annotated[
 ]
 # A quantity may be written as a fraction (`cpu: 0.5`), which int-or-string does not allow.
 _ANY = WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})
-Strings = Annotated[tuple[str, ...], Field(strict=False)]
-# Templates that were taken before a rule came are still read, so some rules are the schema's only,
-# and stand in `_senseless` for everybody else.
-_HTTP_ONLY = Field(json_schema_extra={"enum": ["HTTP"]})
+
+
+def _schema(**keywords: Any) -> Any:
+    """What only the schema says of a field, and a rule in `_senseless` to everybody else.
+
+    A template that was taken before the rule came is still read.
+    """
+    return Field(json_schema_extra=keywords)
+
+
+def _pattern(grammar: re.Pattern[str]) -> Any:
+    return _schema(pattern=f"^(?:{grammar.pattern})$")
+
+
+Text = Annotated[str, _schema(pattern=r"^[^\x00]*$")]  # what a program can be given
+Strings = Annotated[tuple[Text, ...], Field(strict=False)]
+_MOST = 2**63 - 1  # bytes, or billionths of a core: what Kubernetes and Docker can count
 
 
 class EnvVar(Lenient):
     """A variable; `value` may refer to earlier ones as $(NAME)."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1), _pattern(syntax.ENV_NAME)]
     """Name of the variable."""
-    value: str = ""
+    value: Text = ""
     """Its value; $(NAME) refers to an earlier variable, $$ is a dollar sign."""
 
 
@@ -66,9 +81,9 @@ class ContainerPort(Lenient):
 class HttpHeader(Lenient):
     """A header field that a probe sends."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1), _pattern(syntax.TOKEN)]
     """The field's name."""
-    value: str = ""
+    value: Annotated[str, _pattern(syntax.FIELD_VALUE)] = ""
     """The field's value."""
 
 
@@ -79,7 +94,7 @@ class HttpGet(Lenient):
     """Path of the request."""
     port: PortReference
     """Number or name of the port."""
-    scheme: Annotated[Literal["HTTP", "HTTPS"], _HTTP_ONLY] = "HTTP"
+    scheme: Annotated[Literal["HTTP", "HTTPS"], _schema(enum=["HTTP"])] = "HTTP"
     """HTTP: balancers speak no TLS to replicas."""
     http_headers: Annotated[tuple[HttpHeader, ...], Field(strict=False)] = ()
     """Header fields of the request."""
@@ -95,7 +110,7 @@ class TcpSocket(Lenient):
 class Exec(Lenient):
     """A probe by a command: exit status 0 is good."""
 
-    command: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    command: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
     """The command and its arguments; no shell."""
 
 
@@ -146,7 +161,7 @@ class Resources(Lenient):
 class Container(Lenient):
     """A program that runs in a replica."""
 
-    name: Annotated[str, Field(min_length=1, max_length=63)]
+    name: Annotated[str, Field(min_length=1, max_length=63), _pattern(syntax.DNS_LABEL)]
     """Unique in the pod."""
     image: str = ""
     """The image to run; a process has none."""
@@ -156,7 +171,7 @@ class Container(Lenient):
     """The program and its first arguments, in place of the image's entry point."""
     args: Strings = ()
     """Further arguments."""
-    working_dir: str = ""
+    working_dir: Text = ""
     """Where the program starts."""
     env: Annotated[tuple[EnvVar, ...], Field(strict=False)] = ()
     """Environment variables, in order."""
@@ -216,7 +231,23 @@ def read(template: Mapping[str, Any]) -> tuple[Template, tuple[errors.Fault, ...
     view, faults, broken = shape.read(
         Template, dict(template), placeholders=_PLACEHOLDERS, prefix=PREFIX
     )
-    return view, (*faults, *_senseless(view, broken)), broken
+    with_nul = tuple(itertools.islice(_with_nul(template, ()), shape.MAX_FAULTS + 1))
+    found = (*faults, *(_fault(loc, "must not hold a NUL character") for loc in with_nul))
+    broken = shape.Broken((*broken.places, *with_nul))
+    return view, (*found, *_senseless(view, broken)), broken
+
+
+def _with_nul(value: Any, loc: shape.Loc) -> Iterator[shape.Loc]:
+    """Where text has a NUL: it ends a C string, so no program, path or variable can have it."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield loc
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _with_nul(item, (*loc, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _with_nul(item, (*loc, index))
 
 
 def _senseless(view: Template, broken: shape.Broken) -> Iterator[errors.Fault]:
@@ -226,6 +257,15 @@ def _senseless(view: Template, broken: shape.Broken) -> Iterator[errors.Fault]:
         at: shape.Loc = ("spec", "containers", index)
         if not broken.touches((*at, "name")):
             yield from _repeated(container.name, names, (*at, "name"))
+            if not syntax.is_dns_label(container.name):
+                message = (
+                    "must be lower-case letters, digits and '-', a letter or digit at both ends"
+                )
+                yield _fault((*at, "name"), f"{message}, not {shape.brief(container.name)}")
+        if not broken.touches((*at, "env")):
+            yield from _env_faults(container, (*at, "env"))
+        if not broken.touches((*at, "resources")):
+            yield from _resource_faults(container.resources, (*at, "resources"))
         if not broken.touches((*at, "ports")):
             yield from _port_faults(container, (*at, "ports"))
         if container.readiness_probe and not broken.touches(
@@ -242,11 +282,31 @@ def _repeated(name: str, seen: set[str], loc: shape.Loc) -> Iterator[errors.Faul
     seen.add(name)
 
 
+def _env_faults(container: Container, loc: shape.Loc) -> Iterator[errors.Fault]:
+    for index, variable in enumerate(container.env):
+        if not syntax.is_env_name(variable.name):
+            message = f'must be printable ASCII without "=", not {shape.brief(variable.name)}'
+            yield _fault((*loc, index, "name"), message)
+
+
+def _resource_faults(resources: Resources, loc: shape.Loc) -> Iterator[errors.Fault]:
+    for field, unit, what in (("cpu", 10**9, "cores"), ("memory", 1, "bytes")):
+        limit, request = getattr(resources.limits, field), getattr(resources.requests, field)
+        for kind, amount in (("limits", limit), ("requests", request)):
+            if amount is not None and amount * unit > _MOST:
+                yield _fault((*loc, kind, field), f"must be at most {_MOST // unit} {what}")
+        if limit is not None and request is not None and limit < request <= _MOST / unit:
+            yield _fault((*loc, "requests", field), "must be at most the limit")
+
+
 def _port_faults(container: Container, loc: shape.Loc) -> Iterator[errors.Fault]:
     names: set[str] = set()
     for index, port in enumerate(container.ports):
         if port.name:
             yield from _repeated(port.name, names, (*loc, index, "name"))
+        if port.name and not syntax.is_port_name(port.name):
+            message = "must be at most 15 lower-case letters, digits and '-', one letter at least"
+            yield _fault((*loc, index, "name"), f"{message}, not {shape.brief(port.name)}")
 
 
 def _probe_faults(
@@ -261,10 +321,23 @@ def _probe_faults(
         if isinstance(port, str) and port not in names:
             message = f"must be the name of one of the container's ports, not {shape.brief(port)}"
             yield _fault((*loc, _PROBES[field], "port"), message)
-    if probe.http_get and probe.http_get.scheme != "HTTP":
+    if probe.http_get:
+        yield from _http_get_faults(probe.http_get, (*loc, "httpGet"))
+
+
+def _http_get_faults(get: HttpGet, loc: shape.Loc) -> Iterator[errors.Fault]:
+    if get.scheme != "HTTP":
         # It would be ready by TLS, while every request that a balancer sends to it fails.
         message = 'must be "HTTP", since balancers speak no TLS to replicas, not "HTTPS"'
-        yield _fault((*loc, "httpGet", "scheme"), message)
+        yield _fault((*loc, "scheme"), message)
+    for index, header in enumerate(get.http_headers):
+        at = (*loc, "httpHeaders", index)
+        if not syntax.is_token(header.name):
+            message = f"must be a token of HTTP, not {shape.brief(header.name)}"
+            yield _fault((*at, "name"), message)
+        if not syntax.is_field_value(header.value):
+            message = f"must hold no control character, not {shape.brief(header.value)}"
+            yield _fault((*at, "value"), message)
 
 
 def _fault(loc: shape.Loc, message: str) -> errors.Fault:

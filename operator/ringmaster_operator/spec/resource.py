@@ -32,7 +32,12 @@ class _IntOrPercentSchema:
     def __get_pydantic_json_schema__(
         cls, core: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"x-kubernetes-int-or-string": True, "minimum": 0, "pattern": "^[0-9]{1,9}%$"}
+        return {
+            "x-kubernetes-int-or-string": True,
+            "minimum": 0,
+            "pattern": "^[0-9]{1,9}%$",
+            "maxLength": 10,
+        }
 
 
 def _int_or_percent(value: Any) -> int | str:
@@ -224,9 +229,14 @@ class ServerSet(shape.Value):
     """What exists; written by the operator."""
 
 
+def number(amount: int | str) -> int:
+    """The number in an amount or a percentage, however it is spelled: 0, "0%" and "00%" are 0."""
+    return amount if isinstance(amount, int) else int(amount[:-1])
+
+
 def _resolve(amount: int | str, *, of: int, up: bool) -> int:
     """An amount or a percentage of `of`, rounded as asked."""
     if isinstance(amount, int):
         return amount
-    scaled = int(amount[:-1]) * of
+    scaled = number(amount) * of
     return -(-scaled // 100) if up else scaled // 100

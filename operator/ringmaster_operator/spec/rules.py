@@ -27,6 +27,7 @@ _OBJECT_META = frozenset(
     }
 )
 _MAX_NAME = 40  # leaves room for `emergency-…-<ordinal>-<5 characters>` in a DNS label
+_MAX_ANNOTATIONS = 262_144  # bytes, all together: Kubernetes' TotalAnnotationSizeLimitB
 _SLOTS_A_MEMBER = 650  # below, shares differ by more than about 10 % (√(1/650) = 4 % deviation)
 
 
@@ -42,6 +43,9 @@ def faults(value: resource.ServerSet, *, broken: shape.Broken) -> Faults:
         yield from in_template
         if not inner.touches(("metadata", "labels")):
             yield from _template_labels(value, view, broken)
+        if not inner.touches(("metadata", "annotations")):
+            where = "spec.template.metadata.annotations"
+            yield from _annotation_faults(where, view.metadata.annotations)
         if not inner.touches(("spec", "containers")):
             yield from template.faults(view)
 
@@ -140,6 +144,20 @@ def _label_faults(where: str, labels: Mapping[str, str]) -> Faults:
             )
 
 
+def _annotations(value: resource.ServerSet) -> Faults:
+    yield from _annotation_faults("metadata.annotations", value.metadata.annotations)
+
+
+def _annotation_faults(where: str, annotations: Mapping[str, str]) -> Faults:
+    """Kubernetes' rules: names as labels have them, in any case; values of any text."""
+    for key in annotations:
+        if not syntax.is_label_key(key.lower()):
+            yield _fault(where, f"{shape.brief(key)} is no name of an annotation")
+    size = sum(len(text.encode()) for pair in annotations.items() for text in pair)
+    if size > _MAX_ANNOTATIONS:
+        yield _fault(where, f"must have at most {_MAX_ANNOTATIONS} bytes, not {size}")
+
+
 def _maximum(value: resource.ServerSet) -> Faults:
     spec = value.spec
     if spec.replicas > spec.max_replicas:
@@ -173,12 +191,12 @@ def _strategy_type(value: resource.ServerSet) -> Faults:
 
 def _rolling_update(value: resource.ServerSet) -> Faults:
     update = value.spec.strategy.rolling_update
-    if all(amount in (0, "0%") for amount in (update.max_surge, update.max_unavailable)):
+    if not any(resource.number(amount) for amount in (update.max_surge, update.max_unavailable)):
         yield _fault(
             "spec.strategy.rollingUpdate", "maxSurge and maxUnavailable must not both be 0"
         )
     amount = update.max_unavailable
-    if isinstance(amount, str) and int(amount[:-1]) > 100:  # noqa: PLR2004 – percent
+    if isinstance(amount, str) and resource.number(amount) > 100:  # noqa: PLR2004 – percent
         yield _fault(
             "spec.strategy.rollingUpdate.maxUnavailable", f"must be at most 100%, not {amount}"
         )
@@ -210,16 +228,17 @@ def _balancer(value: resource.ServerSet) -> Faults:
     if balancer.selector:
         where = "spec.balancer.selector.matchLabels"
         yield from _label_faults(where, balancer.selector.match_labels)
-    seen: set[str] = set()
+    seen: set[tuple[str, str, int]] = set()
     for index, url in enumerate(balancer.urls):
-        if not syntax.is_server_url(url):
-            yield _fault(
-                f"spec.balancer.urls[{index}]",
-                f'must be a URL such as "http://10.0.0.7:5001", not {shape.brief(url)}',
-            )
-        if url.rstrip("/") in seen:
-            yield _fault(f"spec.balancer.urls[{index}]", "must be unique")
-        seen.add(url.rstrip("/"))
+        where = f"spec.balancer.urls[{index}]"
+        server = syntax.server_of(url)
+        if server is None:
+            said = shape.brief(url)
+            yield _fault(where, f'must be a URL such as "http://10.0.0.7:5001", not {said}')
+        elif server in seen:
+            yield _fault(where, "must be unique")
+        else:
+            seen.add(server)
 
 
 def _repeated(conditions: Sequence[resource.Condition]) -> Faults:
@@ -241,6 +260,7 @@ _STRATEGY: shape.Loc = ("spec", "strategy")
 _RULES: tuple[tuple[Callable[[resource.ServerSet], Faults], tuple[shape.Loc, ...]], ...] = (
     (_metadata, (("metadata", "name"), ("metadata", "namespace"), ("metadata", "labels"))),
     (_metadata_fields, ()),
+    (_annotations, (("metadata", "annotations"),)),
     (_maximum, (("spec", "replicas"), ("spec", "maxReplicas"))),
     (_selector, (("spec", "selector"),)),
     (_names, (("spec", "names"),)),

@@ -7,6 +7,7 @@ from ringmaster_operator import spec
 from serversets import changed, faults
 
 FIRST = "spec.template.spec.containers.0"
+HTTP = {"containerPort": 5000, "name": "http"}
 PROBE = f"{FIRST}.readinessProbe"
 
 
@@ -34,6 +35,42 @@ PROBE = f"{FIRST}.readinessProbe"
         (PROBE, {"tcpSocket": {"port": "htpp"}}, "readinessProbe.tcpSocket.port"),
         (PROBE, {"tcpSocket": {"port": 70_000}}, "readinessProbe.tcpSocket.port"),
         (f"{PROBE}.timeoutSeconds", 0, "readinessProbe.timeoutSeconds"),
+        (f"{FIRST}.name", "Web_1", "name"),
+        (f"{FIRST}.env", [{"name": "A=B", "value": "c"}], "env[0].name"),
+        (f"{FIRST}.env", [{"name": "ä"}], "env[0].name"),
+        (f"{FIRST}.env", [{"name": "A"}, {"name": "B\0"}], "env[1].name"),
+        (f"{FIRST}.env", [{"name": "A", "value": "b\0"}], "env[0].value"),
+        (f"{FIRST}.command", ["a", "\0"], "command[1]"),
+        (f"{FIRST}.args", ["a\0b"], "args[0]"),
+        (f"{FIRST}.workingDir", "/a\0", "workingDir"),
+        (f"{FIRST}.image", "a\0", "image"),
+        (
+            f"{FIRST}.lifecycle",
+            {"preStop": {"exec": {"command": ["\0"]}}},
+            "lifecycle.preStop.exec.command[0]",
+        ),
+        (f"{FIRST}.ports", [HTTP, {"containerPort": 1, "name": "Http"}], "ports[1].name"),
+        (f"{FIRST}.ports", [HTTP, {"containerPort": 1, "name": "80"}], "ports[1].name"),
+        (f"{FIRST}.ports", [HTTP, {"containerPort": 1, "name": "a" * 16}], "ports[1].name"),
+        (f"{FIRST}.resources", {"limits": {"memory": 1e30}}, "resources.limits.memory"),
+        (f"{FIRST}.resources", {"limits": {"memory": "8Ei"}}, "resources.limits.memory"),
+        (f"{FIRST}.resources", {"limits": {"cpu": "10G"}}, "resources.limits.cpu"),
+        (f"{FIRST}.resources", {"requests": {"cpu": 1e30}}, "resources.requests.cpu"),
+        (
+            f"{FIRST}.resources",
+            {"limits": {"memory": "1Gi"}, "requests": {"memory": "1025Mi"}},
+            "resources.requests.memory",
+        ),
+        (
+            f"{PROBE}.httpGet.httpHeaders",
+            [{"name": "A b", "value": "c"}],
+            "readinessProbe.httpGet.httpHeaders[0].name",
+        ),
+        (
+            f"{PROBE}.httpGet.httpHeaders",
+            [{"name": "A", "value": "b\r\nc: d"}],
+            "readinessProbe.httpGet.httpHeaders[0].value",
+        ),
         (f"{PROBE}.httpGet.scheme", "HTTPS", "readinessProbe.httpGet.scheme"),
     ],
 )
@@ -68,6 +105,19 @@ def test_an_entry_at_fault_moves_no_other() -> None:
 )
 def test_what_only_a_cluster_honours_is_no_fault_of_the_spec(probe: dict[str, object]) -> None:
     assert faults(changed((PROBE, probe))) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{FIRST}.env", [{"name": "1.a-b c", "value": "=\n\x01ä"}]),
+        (f"{FIRST}.resources", {"limits": {"memory": "7Ei"}, "requests": {"memory": "7168Pi"}}),
+        (f"{FIRST}.ports", [HTTP, {"containerPort": 1}]),
+        (f"{PROBE}.httpGet.httpHeaders", [{"name": "X_A", "value": "b\tä"}, {"name": "x_a"}]),
+    ],
+)
+def test_what_a_program_can_be_given_is_taken(path: str, value: object) -> None:
+    assert faults(changed((path, value))) == []
 
 
 @pytest.mark.parametrize("kind", ["livenessProbe", "startupProbe"])

@@ -42,6 +42,23 @@ from serversets import changed, faults
         ("spec.balancer", {"urls": ["http://u:p@a"]}, "spec.balancer.urls[0]"),
         ("spec.balancer", {"urls": ["http://a:99999"]}, "spec.balancer.urls[0]"),
         ("spec.balancer", {"urls": ["http://a:1", "http://a:1/"]}, "spec.balancer.urls[1]"),
+        ("spec.balancer", {"urls": ["http://a:81", "http://A:081"]}, "spec.balancer.urls[1]"),
+        ("spec.balancer", {"urls": ["https://a", "HTTPS://a:443/"]}, "spec.balancer.urls[1]"),
+        ("metadata.annotations", {"a b": "c"}, "metadata.annotations"),
+        ("metadata.annotations", {"a": "ä" * 131_072}, "metadata.annotations"),
+        (
+            "spec.template.metadata.annotations",
+            {"a/b/c": ""},
+            "spec.template.metadata.annotations",
+        ),
+        *(
+            (
+                "spec.strategy.rollingUpdate",
+                {"maxSurge": surge, "maxUnavailable": unavailable},
+                "spec.strategy.rollingUpdate",
+            )
+            for surge, unavailable in [(0, 0), ("0%", 0), ("00%", "00%"), (0, "000000000%")]
+        ),
         (
             "spec.template.metadata.labels",
             {"app": "web", "ringmaster.dev/reason": "x"},
@@ -62,6 +79,8 @@ def test_a_senseless_value_is_refused_with_its_path(path: str, value: object, wh
         ("spec.names", ["S5", "a_b.c-d"]),
         ("spec.strategy", {"type": "Recreate", "rollingUpdate": None}),
         ("spec.strategy.rollingUpdate", {"maxSurge": "25%", "maxUnavailable": "25%"}),
+        ("spec.strategy.rollingUpdate", {"maxSurge": "01%", "maxUnavailable": "000100%"}),
+        ("metadata.annotations", {"Example.org/Note_1": "any\x01 text"}),
         ("spec.ring", {"scheme": "classic"}),
         ("spec.ring", {"hash": "my_module.hashes:best"}),
         ("spec.ring", {"key": [{"clientAddress": True}]}),

@@ -42,7 +42,7 @@ def test_no_replica_name(text: str) -> None:
     "text", ["http://a", "https://a:5001/", "http://[::1]:1", "http://127.0.0.1:5001"]
 )
 def test_a_server_url(text: str) -> None:
-    assert syntax.is_server_url(text)
+    assert syntax.server_of(text)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_server_url(text: str) -> None:
     ],
 )
 def test_no_server_url(text: str) -> None:
-    assert not syntax.is_server_url(text)
+    assert syntax.server_of(text) is None
 
 
 def test_tokens_and_python_names() -> None:
