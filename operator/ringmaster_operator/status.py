@@ -17,6 +17,7 @@ from ringmaster_operator import conditions, holding, memory, naming, observed, s
 from ringmaster_operator.plan import revisions, roster, world
 
 INVALID = "InvalidSpec"  # the reason of Ready while the spec is refused
+PAUSED = "RolloutPaused"  # that of Progressing while `paused`, and of Ready if all but that is well
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,8 @@ def _ready(
         return replace(progressing, type="Ready")
     if report.hold is not None:
         return replace(balancers, type="Ready")
+    if progressing.reason == PAUSED and len(good & places) < wanted <= _serving(report):
+        return replace(progressing, type="Ready", status=False)
     if len(good & places) < wanted:
         said = f"{len(good & places)} of {wanted} replicas are available and up to date"
         return conditions.Fact("Ready", status=False, reason="ReplicasNotAvailable", message=said)
@@ -203,9 +206,14 @@ def _ready(
     )
 
 
-def _available(report: Report) -> conditions.Fact:
+def _serving(report: Report) -> int:
+    """How many places have an available replica, of whatever template."""
     look = _world(report)
-    serving = len({r.ordinal for r in look.replicas if look.available(r)})
+    return len({r.ordinal for r in look.replicas if look.available(r)})
+
+
+def _available(report: Report) -> conditions.Fact:
+    look, serving = _world(report), _serving(report)
     enough = serving >= look.floor
     reason = "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable"
     return conditions.Fact(
@@ -220,12 +228,14 @@ def _progressing(report: Report) -> conditions.Fact:
     if value.rolled_back:
         said = f"{value.rolled_back} made no progress; {value.current} runs instead"
         return conditions.Fact("Progressing", status=False, reason="RolledBack", message=said)
-    if value.current == target:
+    complete = value.current == target
+    if settings.paused:
+        said = "a change of the template waits" if complete else f"{target} waits"
+        said += " until paused is false"
+        return conditions.Fact("Progressing", status=True, reason=PAUSED, message=said)
+    if complete:
         said = f"all replicas run {target}"
         return conditions.Fact("Progressing", status=True, reason="RolloutComplete", message=said)
-    if settings.paused:
-        said = f"{target} waits while the rollout is paused"
-        return conditions.Fact("Progressing", status=True, reason="RolloutPaused", message=said)
     deadline = settings.progress_deadline_seconds
     if revisions.stalled(
         value.progress, target=target, current=value.current, deadline=deadline, now=report.now

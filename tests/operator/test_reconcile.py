@@ -210,6 +210,15 @@ def test_a_longer_min_ready_seconds_gates_only_who_enters_the_ring(world: World)
     assert world.condition("Ready") == ("True", "AllReplicasServe")
 
 
+def test_three_that_take_90_seconds_to_start_are_started_once() -> None:
+    """A kubelet ends nobody for being unready; only `progressDeadlineSeconds` does."""
+    world = World(replicas=3)
+    world.runtime.start_seconds = 90.0
+    world.run(95.0)
+    assert len(effects(world, "create")) == 3
+    assert world.condition("Ready") == ("True", "AllReplicasServe")
+
+
 def test_a_crash_loop_backs_off_and_says_so() -> None:
     world = World(replicas=1, image="crash")
     world.run(60.0)

@@ -13,10 +13,6 @@ from typing import Any
 from ringmaster_operator import memory, observed, spec
 from ringmaster_operator.plan import backdating
 
-# A replica that has never been ready gets this long to start, besides what its probe says;
-# a slow start is no illness. Kubernetes' kubelet would wait for ever.
-STARTUP_SECONDS = 60.0
-
 _MAY_GET_REQUESTS = frozenset({"active", "unconfirmed"})
 _ALIVE = frozenset({observed.Phase.STARTING, observed.Phase.RUNNING})
 
@@ -30,6 +26,7 @@ class World:
     balancers: tuple[observed.BalancerView, ...]
     proven: frozenset[str]  # uids of replicas that have been ready once
     stand_ins: dict[str, memory.StandIn]  # for moments of replicas that lie in the future
+    revisions: tuple[memory.Revision, ...]  # what the replicas run
     now: float
 
     @property
@@ -88,14 +85,27 @@ class World:
         return due is not None and due <= self.now
 
     def sick_at(self, replica: observed.Replica) -> float | None:
-        """When it is sick if it stays unready; None while it is ready, or not even running."""
+        """When it is sick if it stays unready; None while it is ready, or not even running.
+
+        A slow start is no illness: one that has never been ready has as long as a rollout may go
+        without progress, and at least what its startup probe allows. A kubelet would wait for ever
+        where there is no such probe; a start that hangs would then hang for good.
+        """
         if replica.ready or replica.phase is not observed.Phase.RUNNING:
             return None
         since = replica.created_at if replica.unready_since is None else replica.unready_since
         if replica.uid in self.proven:
             return since + self.spec.unhealthy_after_seconds
-        allowance = STARTUP_SECONDS + _probe_allowance(self.spec.template)
-        return since + max(allowance, self.spec.unhealthy_after_seconds)
+        return since + max(
+            self.spec.progress_deadline_seconds,
+            self.spec.unhealthy_after_seconds,
+            _probe_allowance(self._template(replica)),
+        )
+
+    def _template(self, replica: observed.Replica) -> Mapping[str, Any]:
+        """What it runs; the spec's while that is not remembered."""
+        known = (r.template for r in self.revisions if r.hash == replica.revision)
+        return next(known, self.spec.template)
 
     @property
     def silent(self) -> str:
@@ -134,6 +144,7 @@ def look(
         balancers=tuple(view for view in seen.balancers if view.live),
         proven=frozenset({r.uid for r in ours} & (set(before.proven) | proven)),
         stand_ins=stand_ins,
+        revisions=before.revisions,
         now=now,
     )
 

@@ -139,11 +139,11 @@ class Spec(shape.Value):
     min_ready_seconds: Seconds = 0
     """How long a replica must be ready before it counts as available and enters the ring."""
     unhealthy_after_seconds: Seconds = 10
-    """How long a replica may be unready before it is replaced."""
+    """How long a replica that was ready once may be unready before it is replaced."""
     strategy: Strategy = Strategy()
     """How replicas of an old template are replaced by those of a new one."""
     progress_deadline_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600
-    """How long a rollout may take without any progress."""
+    """How long a rollout may go without progress; a replica never ready for so long is replaced."""
     revision_history_limit: Annotated[int, Field(ge=0, le=1_000)] = 5
     """How many old templates are kept."""
     paused: bool = False

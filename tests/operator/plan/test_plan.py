@@ -173,7 +173,7 @@ def test_without_surge_one_that_hangs_goes_first() -> None:
 
 def test_a_slow_start_is_no_illness() -> None:
     wanted = planning.server_set(1)
-    never = unready(0, seconds=59, created_at=NOW - 59)
+    never = unready(0, seconds=599, created_at=NOW - 599)
     assert str(planning.decide(wanted, [never])) == ""
     assert "create" in str(planning.decide(wanted, [never], now=NOW + 1))
 

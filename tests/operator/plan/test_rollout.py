@@ -78,6 +78,8 @@ def test_pausing_in_the_middle_stops_after_the_step_that_is_under_way() -> None:
     v1 = naming.template_hash(simulation.template("v1"))
     assert sum(body.birth.revision == v1 for body in world.runtime.living()) == 3
     assert len(world.ring()) == 4
+    assert world.condition("Progressing") == ("True", "RolloutPaused")
+    assert world.condition("Ready") == ("False", "RolloutPaused")
     world.edit(paused=False)
     world.run(20.0)
     assert all(body.birth.revision != v1 for body in world.runtime.living())
@@ -252,3 +254,15 @@ def test_a_template_that_came_to_serve_is_not_given_to_others_while_it_hangs() -
     world.runtime.kill(old[-1].birth.name)
     world.run(1.5)
     assert len(world.ring()) == 3
+
+
+def test_a_pause_is_told_though_nothing_waits_and_hides_no_other_trouble() -> None:
+    """A Deployment's Progressing says DeploymentPaused as long as it is paused."""
+    world = simulation.World(replicas=2, paused=True)
+    world.run(3.0)
+    assert world.condition("Progressing") == ("True", "RolloutPaused")
+    assert world.condition("Ready") == ("True", "AllReplicasServe")
+    world.edit(template=simulation.template("v2"))
+    world.runtime.freeze(world.ring()[0])
+    world.step()
+    assert world.condition("Ready") == ("False", "ReplicasNotAvailable")

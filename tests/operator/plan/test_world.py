@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import planning
 from planning import NOW
 from ringmaster_operator import memory, observed
@@ -38,16 +40,19 @@ def test_sick_is_what_was_ready_once_and_is_unready_for_too_long() -> None:
     assert not look(hanging).sick(hanging)
 
 
-def test_a_start_gets_a_minute_and_what_its_probes_allow() -> None:
+def test_a_start_gets_the_progress_deadline_and_at_least_what_its_own_probes_allow() -> None:
     starting = planning.unready(0, seconds=0)
-    wanted = planning.server_set()
-    container = wanted.spec.template["spec"]["containers"][0]
-    assert look(starting).sick_at(starting) == NOW + 60
+    assert look(starting).sick_at(starting) == NOW + 600
+    wanted = planning.server_set(progressDeadlineSeconds=50)
+    template = copy.deepcopy(wanted.spec.template)
+    container = template["spec"]["containers"][0]
     container["startupProbe"] = {"failureThreshold": 30, "periodSeconds": 2}
     container["readinessProbe"] = {"tcpSocket": {"port": 5000}, "initialDelaySeconds": 7}
+    own = memory.Revision(hash=starting.revision, number=1, template=template)
     seen = observed.Observed(at=NOW, replicas=(starting,))
-    there = world.look(wanted, seen, memory.Memory(), NOW)
-    assert there.sick_at(starting) == NOW + 60 + 60 + 7
+    there = world.look(wanted, seen, memory.Memory(revisions=(own,)), NOW)
+    assert there.sick_at(starting) == NOW + 60 + 7
+    assert world.look(wanted, seen, memory.Memory(), NOW).sick_at(starting) == NOW + 50
 
 
 def test_one_whose_program_does_not_run_yet_is_never_sick() -> None:
