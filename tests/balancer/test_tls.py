@@ -369,6 +369,23 @@ def shown(port):
         return connection.getpeercert(binary_form=True)
 
 
+def test_a_client_that_speaks_http_2_alone_gets_no_protocol_and_its_preface_505(tmp_path):
+    """RFC 7301 §3.2 wants an alert, which Python's ssl cannot send (docs/strictness.md)."""
+
+    async def scenario(stand, _client):
+        context = anyone()
+        context.set_alpn_protocols(["h2"])
+        reader, writer = await asyncio.open_connection("127.0.0.1", stand.port, ssl=context)
+        assert writer.get_extra_info("ssl_object").selected_alpn_protocol() is None
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 505 ")
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    planned(tmp_path, scripted.answering(), scenario)
+
+
 def test_a_certificate_without_its_key_is_a_start_that_fails(tmp_path):
     write_pair(tmp_path)
     cert, _ = files(tmp_path)
