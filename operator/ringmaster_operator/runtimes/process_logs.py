@@ -26,7 +26,7 @@ class Logs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folder()
 
     def open(self, key: str) -> BinaryIO:
         """A new, empty log. Appending, so that it can be cut while it is written to.
@@ -34,6 +34,7 @@ class Logs:
         Raises:
             OSError: it cannot be written.
         """
+        self._make_folder()  # somebody may have removed it meanwhile
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         return os.fdopen(os.open(self.path(key), flags, 0o600), "wb", buffering=0)
 
@@ -61,6 +62,9 @@ class Logs:
     def path(self, key: str) -> Path:
         """Where the log of an instance is."""
         return self._folder / f"{key}{_SUFFIX}"
+
+    def _make_folder(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _older(self, key: str) -> Path:
         return self._folder / f"{key}{_OLDER}"

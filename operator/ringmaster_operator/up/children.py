@@ -312,7 +312,11 @@ def _reap(process: psutil.Process) -> None:
 def _spawn(argv: list[str], *, log: Path) -> subprocess.Popen[bytes]:
     bound_log(log)
     try:
-        with log.open("ab") as output:
+        output = log.open("ab")
+    except OSError as error:
+        raise errors.UsageError(f"cannot write its log {log}: {error.strerror}") from error
+    with output:
+        try:
             return subprocess.Popen(  # noqa: S603 – our own argv, no shell
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -320,8 +324,8 @@ def _spawn(argv: list[str], *, log: Path) -> subprocess.Popen[bytes]:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-    except OSError as error:
-        raise errors.UsageError(f"cannot start {argv[0]}: {error.strerror}") from error
+        except OSError as error:
+            raise errors.UsageError(f"cannot start {argv[0]}: {error.strerror}") from error
 
 
 def _signal_name(number: int) -> str:

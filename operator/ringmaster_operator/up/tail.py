@@ -35,9 +35,12 @@ class Tail:
         ]
 
     def _added(self) -> list[str]:
-        with self._path.open("rb") as file:
-            file.seek(self._position)
-            raw = file.read()
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                raw = file.read()
+        except OSError:  # it may not be read; `up` has more to do
+            return []
         self._position += len(raw)
         *whole, self._rest = (self._rest + raw).split(b"\n")
         return [line.decode(errors="replace") for line in whole]

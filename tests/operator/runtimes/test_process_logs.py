@@ -28,6 +28,14 @@ def test_opening_begins_anew(tmp_path):
     assert logs.last_line("a") == ""
 
 
+def test_a_folder_that_was_removed_is_made_again(tmp_path):
+    logs = process_logs.Logs(tmp_path / "logs")
+    (tmp_path / "logs").rmdir()
+    write(logs, "a", b"said\n")
+
+    assert logs.last_line("a") == "said"
+
+
 def grown(logs, key):
     """A log beyond its bound, which ends in `END`."""
     file = logs.open(key)

@@ -160,7 +160,8 @@ def test_a_start_that_fails_is_tried_again_and_ends_nothing(state, tmp_path) -> 
     subject.tend()
     logs = tmp_path / "logs"
     logs.rename(tmp_path / "away")
-    assert (subject.tend() or "").startswith(f"thing: cannot start {sys.executable}: No such file")
+    log = logs / "thing.log"
+    assert (subject.tend() or "").startswith(f"thing: cannot write its log {log}: No such file")
     (tmp_path / "away").rename(logs)
     assert subject.tend() == f"thing started again (pid {subject.pid})"
 

@@ -68,3 +68,10 @@ def test_the_access_log_is_for_the_file_unless_everything_is_asked_for(tmp_path)
 
 def test_a_log_that_is_not_there_yet_has_no_lines(tmp_path) -> None:
     assert tail.Tail("x", tmp_path / "none").lines() == []
+
+
+def test_a_log_that_cannot_be_read_shows_nothing(tmp_path) -> None:
+    path = tmp_path / "log"
+    subject = tail.Tail("x", path)
+    path.mkdir()
+    assert subject.lines(everything=True) == []
