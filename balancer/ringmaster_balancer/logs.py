@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -122,6 +123,7 @@ class Outlet:
     def settle(self, within: float) -> None:
         """Wait until what waits is written, at most so many seconds."""
         until = time.monotonic() + within
+        time.sleep(_AGAIN)  # the thread may just be taking what was put
         while not (self._idle and self._waiting.empty()) and time.monotonic() < until:
             time.sleep(_AGAIN)
 
@@ -247,14 +249,15 @@ class _Stream(io.TextIOBase):
 
 
 def _detach_stderr(process: str) -> None:
-    """Let a thread write what goes to standard error, unless there is none or it is no file."""
-    stream = sys.stderr
+    """Let a thread write what goes to standard error, unless that is no file (a test's)."""
+    # It was closed when we were started.
+    stream = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
     try:
-        descriptor = stream.fileno()
-    except (AttributeError, OSError):  # closed when we were started; a test's
+        stream.fileno()
+    except OSError:
         return
     outlet = Outlet(
-        lambda: os.dup(descriptor),
+        lambda: os.dup(stream.fileno()),
         name="log",
         most=_MOST,
         encoding=stream.encoding,

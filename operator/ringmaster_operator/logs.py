@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO, cast
 
 import structlog
@@ -44,16 +45,17 @@ def configure() -> None:
     )
 
 
-def detached(stream: TextIO, *, note: Callable[[int], str]) -> TextIO:
+def detached(stream: TextIO | None, *, note: Callable[[int], str]) -> TextIO:
     """A stream in place of this one, on which nobody ever waits or fails.
 
-    What is no file (there is none, or a test's) is left as it is.
+    None: it was closed when we were started. What is no file (a test's) is left as it is.
     """
+    stream = stream or Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
     try:
-        descriptor = stream.fileno()
-    except (AttributeError, OSError):
+        stream.fileno()
+    except OSError:
         return stream
-    return cast(TextIO, _Detached(descriptor, encoding=stream.encoding, note=note))
+    return cast(TextIO, _Detached(stream, note=note))
 
 
 class _Detached(io.TextIOBase):
@@ -65,9 +67,8 @@ class _Detached(io.TextIOBase):
 
     errors = "backslashreplace"  # click, which looks whether a stream is sound, wants to know
 
-    def __init__(self, descriptor: int, *, encoding: str, note: Callable[[int], str]) -> None:
-        self._descriptor = descriptor
-        self._encoding = encoding
+    def __init__(self, stream: TextIO, *, note: Callable[[int], str]) -> None:
+        self._stream = stream
         self._note = note
         self._lost = 0
         # Unlike other queues this one may be put to by a signal handler that interrupts a put.
@@ -79,7 +80,7 @@ class _Detached(io.TextIOBase):
     @property
     def encoding(self) -> str:  # type: ignore[override]  # typeshed has it writeable, io has not
         """As the stream that it stands for."""
-        return self._encoding
+        return self._stream.encoding
 
     def writable(self) -> bool:
         """Always."""
@@ -111,9 +112,9 @@ class _Detached(io.TextIOBase):
                 self._lost += text.count("\n")
 
     def _write_all(self, text: str) -> None:
-        view = memoryview(text.encode(self._encoding, "backslashreplace"))
+        view = memoryview(text.encode(self.encoding, "backslashreplace"))
         while view:
             try:
-                view = view[os.write(self._descriptor, view) :]
+                view = view[os.write(self._stream.fileno(), view) :]
             except BlockingIOError:  # somebody made our output non-blocking
                 time.sleep(_AGAIN)

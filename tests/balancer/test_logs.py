@@ -42,6 +42,11 @@ def test_every_event_is_one_line_of_keys_and_values():
     assert 'event=bad exception="Traceback' in second
 
 
+def test_where_standard_error_is_closed_nothing_is_said_elsewhere():
+    command = ["sh", "-c", 'exec "$0" "$@" 2>&-', sys.executable, "-c", CODE]
+    assert subprocess.run(command, check=True, capture_output=True).stdout == b""
+
+
 @pytest.fixture(params=unwritable.KINDS)
 def stderr(request):
     with unwritable.opened(request.param) as descriptor:
