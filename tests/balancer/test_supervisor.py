@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import resource
@@ -431,6 +432,66 @@ def test_a_wedged_control_process_is_replaced(tmp_path, servers, monkeypatch):
         balancers.eventually(lambda: balancers.ended(wedged.pid), what="its end")
         balancers.eventually(lambda: balancer.held()["generation"] == 1, what="its successor")
         assert 'event="control process is wedged, killing it"' in balancer.text()
+
+
+class Flood:
+    """One connection that sends the same bytes again and again, and reads what comes."""
+
+    def __init__(self, port, begin, again):
+        self.sent = 0
+        self._again = again
+        self._sock = socket.create_connection(("127.0.0.1", port))
+        self._sock.sendall(begin)
+        self._threads = [threading.Thread(target=work) for work in (self._send, self._read)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self._sock.close()
+
+    def _send(self):
+        with contextlib.suppress(OSError):
+            while True:
+                self._sock.sendall(self._again)
+                self.sent += len(self._again)
+
+    def _read(self):
+        with contextlib.suppress(OSError):
+            while self._sock.recv(65_536):
+                pass
+
+    def goes_on(self):
+        """It lives, and has its share."""
+        before = self.sent
+        balancers.eventually(lambda: self.sent > before, what="more of the flood")
+
+
+@pytest.mark.parametrize(
+    ("begin", "again"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"", b"OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n"),
+    ],
+    ids=["tiny chunks", "requests that need no server"],
+)
+def test_a_flood_on_one_connection_is_served_beside_the_others(tmp_path, servers, begin, again):
+    with balancers.running(tmp_path, "--workers", "1") as balancer:
+        balancer.push(members(servers))
+        worker = balancer.pid("worker-0")
+        with Flood(balancer.ports[0], begin, again * 1_000) as flood:
+            balancers.eventually(lambda: flood.sent > 1_000_000, what="the flood")
+            for _ in range(5):
+                balancer.home()
+                flood.goes_on()
+        assert balancer.pid("worker-0") == worker
+        assert "wedged" not in balancer.text()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import threading
 import time
 
 import balancer_process as balancers
+import counting
 import pytest
 import requests
 import scripted
@@ -20,8 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from ringmaster_balancer import supervisor, tls
+from ringmaster_balancer.dataplane import chunked, proxy, turns
 from ringmaster_balancer.dataplane import client as clients
-from ringmaster_balancer.dataplane import proxy
 
 
 def write_pair(folder, name="127.0.0.1"):
@@ -350,6 +351,30 @@ def test_connections_beyond_the_limit_are_closed_before_their_handshake(tmp_path
         assert (await another.response())[0] == 200
 
     planned(tmp_path, scripted.answering(), scenario, limits={"maxConnections": 3})
+
+
+@pytest.mark.parametrize(
+    "chunk", [b"1\r\nx\r\n" * 20_000, b"100000\r\n%b\r\n" % bytes(1 << 20) * 4]
+)
+def test_an_upload_moves_its_share_in_a_turn(tmp_path, monkeypatch, chunk):
+    """As without TLS (test_turns.py), but that uvloop hands on two reads at once."""
+    lines, sizes = counting.Shares(monkeypatch), counting.Shares(monkeypatch)
+
+    async def swallows(peer):
+        await peer.head()
+        await peer._chunks()
+        peer.send(scripted.OK)
+
+    async def scenario(_stand, client):
+        lines.count(chunked.Decoder, "_take")
+        sizes.count_writes()
+        client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.send(chunk + b"0\r\n\r\n")
+        assert (await client.response())[0] == 200
+        assert lines.most <= turns.LINES
+        assert sizes.most <= 2 * counting.READ
+
+    planned(tmp_path, swallows, scenario)
 
 
 def planned(folder, play, scenario, **rules):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from unittest import mock
 
 import memory_plane
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ringmaster_balancer.dataplane import turns
 
 BODIES = st.binary(max_size=40)
+SMALLEST = mock.patch.multiple(turns, LARGE=1, LINES=1, MESSAGES=1)
 TARGETS = st.sampled_from([b"/", b"/a?b=c", b"http://x/abs", b"/%0d%0a"])
 
 
@@ -71,6 +74,17 @@ def test_requests_mean_the_same_however_their_stream_is_cut(
         assert served(cut(raw, at)) == (messages, output)
 
 
+@given(st.lists(requests(), min_size=1, max_size=5), st.lists(st.integers(1, 1500), max_size=9))
+def test_requests_mean_the_same_in_however_many_turns_they_are_read(
+    stream: list[bytes], cuts: list[int]
+) -> None:
+    """In the smallest shares. How a body is cut into chunks on its way says nothing (9112 §7.1)."""
+    raw = b"".join(stream)
+    whole = served([raw])
+    with SMALLEST:
+        assert served([raw]) == served(cut(raw, cuts)) == whole
+
+
 STREAM = (
     b"GET /1 HTTP/1.1\r\nHost: h\r\n\r\n\r\nHEAD /2 HTTP/1.1\r\nHost: h\r\n\r\n"
     b"POST /3 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -126,3 +140,6 @@ def test_responses_mean_the_same_cut_at_any_byte(method: bytes, raw: bytes) -> N
     cuts = [(n,) for n in range(1, len(raw))] + [tuple(range(len(raw)))]
     for at in cuts:
         assert relayed(method, cut(raw, at)) == whole
+    with SMALLEST:
+        for at in [(), *cuts]:
+            assert relayed(method, cut(raw, at)) == whole

@@ -97,7 +97,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
-        """With its whole body first."""
+        """With its whole body first; one without a length is taken in, and never answered."""
+        if "Content-Length" not in self.headers:
+            while self.rfile.read1(65_536):
+                pass
+            self.close_connection = True
+            return
         left = int(self.headers["Content-Length"])
         if len(self.rfile.read(left)) == left:
             self.do_GET()

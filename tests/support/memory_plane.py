@@ -17,7 +17,7 @@ from typing import Any
 import h11
 from ringmaster_balancer import members
 from ringmaster_balancer.dataplane import client as clients
-from ringmaster_balancer.dataplane import proxy, responses, upstream
+from ringmaster_balancer.dataplane import proxy, responses, turns, upstream
 from ringmaster_balancer.ring import table
 
 
@@ -75,6 +75,16 @@ class _Outbox:
 
     def push(self) -> None:
         pass
+
+
+class _Turns(turns.Turns):
+    """Served by `settle`: there is no loop to call it."""
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+
+    def due(self) -> bool:
+        return self._scheduled
 
 
 @dataclass(frozen=True)
@@ -178,6 +188,7 @@ class Plane(proxy.DataPlane):
     def __init__(self, **rules: Any) -> None:
         super().__init__()
         self.outbox = _Outbox()  # type: ignore[assignment] # the two methods that are called
+        self.turns: _Turns = _Turns()
         self.asking: list[Any] = []
         self.rules_asked = rules
         self.generation = 0
@@ -260,6 +271,9 @@ class World:
                 else:
                     _end(connection, wire)
             moved |= _lose(connection, wire)
+        if self.plane.turns.due():
+            moved = True
+            self.plane.turns.serve()
         return moved
 
     def _connect(self, exchange: Any, pool: Any) -> None:

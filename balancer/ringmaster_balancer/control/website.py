@@ -299,8 +299,8 @@ async def _pieces(reader: asyncio.StreamReader, length: int) -> AsyncIterator[by
         if not data:
             raise _Ended
         left -= len(data)
-        yield data if decoder is None else decoder.feed(data)
-    if decoder is not None and decoder.rest:
+        yield data if decoder is None else b"".join(decoder.feed(data))
+    if decoder is not None and decoder.end < len(data):
         raise ValueError("a request before the answer to the one before")
 
 

@@ -9,7 +9,8 @@ a size (not even the one that may stand before an extension), no sign, no prefix
 from __future__ import annotations
 
 import re
-from typing import Final
+import sys
+from typing import Final, TypeAlias
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # 9110 §5.6.2
 _QUOTED: Final = (  # 9110 §5.6.4
@@ -21,9 +22,12 @@ _SIZE: Final = re.compile(
     rb"([0-9A-Fa-f]{1,15})(?:;[\t ]*%b(?:[\t ]*;[\t ]*%b)*)?" % (_EXTENSION, _EXTENSION)
 )
 _TRAILER: Final = re.compile(_TOKEN + rb":[\t\x20-\x7e\x80-\xff]*")
+_LARGE: Final = 4096  # bytes of content that are dearer to copy than to point at
 _LINE: Final = 4096  # bytes in a size line or a trailer
 # Bytes beyond content that a body may hold, over 16 for each chunk: what Go's net/http allows.
 _EXCESS: Final = 16_384
+
+Piece: TypeAlias = bytes | memoryview
 
 _AT_SIZE, _AT_DATA, _AT_END, _AT_TRAILER, _DONE = range(5)
 _BEGUN: Final = {  # what may come before the end of a line
@@ -40,9 +44,9 @@ class ChunkError(ValueError):
 
 
 class Decoder:
-    """One body. Feed it pieces; when `done`, `rest` is what followed the body."""
+    """One body. Feed it pieces; `end` is how far the last one was read, all of it unless `done`."""
 
-    __slots__ = ("_excess", "_left", "_line", "_state", "done", "rest")
+    __slots__ = ("_excess", "_left", "_line", "_state", "done", "end")
 
     def __init__(self) -> None:
         self._state = _AT_SIZE
@@ -50,37 +54,43 @@ class Decoder:
         self._line = b""  # the beginning of a line that came in pieces
         self._excess = 0
         self.done = False
-        self.rest = b""
+        self.end = 0
 
-    def feed(self, data: bytes) -> bytes:
-        """The content in `data`. Raises ChunkError; the decoder is of no use after that."""
-        out: list[bytes] = []
+    def feed(self, data: bytes, at: int = 0, *, lines: int = sys.maxsize) -> list[Piece]:
+        """The content in `data` from `at` on, up to so many lines of framing.
+
+        Raises ChunkError; the decoder is of no use after that.
+        """
+        out: list[Piece] = []
         try:
-            self._feed(data, out)
+            self.end = self._feed(data, at, lines, out)
         except ChunkError as error:
             error.content = b"".join(out)
             raise
-        return out[0] if len(out) == 1 else b"".join(out)
+        return out
 
-    def _feed(self, data: bytes, out: list[bytes]) -> None:
-        at = 0
+    def _feed(self, data: bytes, at: int, lines: int, out: list[Piece]) -> int:
         end = len(data)
         while at < end and not self.done:
             if self._state == _AT_DATA:
-                piece = data[at : at + self._left]
-                out.append(piece)
-                at += len(piece)
-                self._left -= len(piece)
+                stop = min(end, at + self._left)
+                large = stop - at >= _LARGE
+                out.append(memoryview(data)[at:stop] if large else data[at:stop])
+                self._left -= stop - at
+                at = stop
                 if not self._left:
                     self._state = _AT_END
                 continue
+            if not lines:
+                break
+            lines -= 1
             stop = data.find(b"\n", at)
             if stop < 0:
                 self._line += data[at:]
                 self._bound(self._line)
                 if _BEGUN[self._state].fullmatch(self._line) is None:
                     raise ChunkError("a line is malformed")
-                break
+                return end
             line = self._line + data[at : stop + 1]
             self._line = b""
             at = stop + 1
@@ -88,7 +98,7 @@ class Decoder:
             if line[-2:] != b"\r\n":
                 raise ChunkError("a line ends without CR LF")
             self._take(line[:-2])
-        self.rest = data[at:] if self.done else b""
+        return at
 
     def _bound(self, line: bytes) -> None:
         if len(line) > _LINE or (self._state == _AT_END and line not in (b"\r", b"\r\n")):

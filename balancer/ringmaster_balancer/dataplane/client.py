@@ -16,7 +16,15 @@ import termios
 import time
 from typing import TYPE_CHECKING
 
-from ringmaster_balancer.dataplane import chunked, exchange, heads, http1, responses, snapshot
+from ringmaster_balancer.dataplane import (
+    chunked,
+    exchange,
+    heads,
+    http1,
+    responses,
+    snapshot,
+    turns,
+)
 
 if TYPE_CHECKING:
     from ringmaster_balancer.dataplane import proxy, recurring, upstream
@@ -31,7 +39,7 @@ _BOUND = 5  # connections to servers; as many as HAProxy's max-session-srv-conns
 _LINGER = 2.0  # s; 9112 §9.6: read on after the last response, or a reset destroys it
 
 
-class Client(asyncio.Protocol):
+class Client(turns.Stream):
     """One connection. `exchange` is the request in flight; `deadline` is when its patience ends."""
 
     __slots__ = (
@@ -45,7 +53,6 @@ class Client(asyncio.Protocol):
         "ending",
         "eof",
         "exchange",
-        "held",
         "judged",
         "left",
         "lingering",
@@ -63,14 +70,13 @@ class Client(asyncio.Protocol):
         "tail",
         "tail_host",
         "total",
-        "transport",
         "unsent",
         "whole",
         "wire_peer",
     )
-    transport: asyncio.Transport
 
     def __init__(self, plane: proxy.DataPlane) -> None:
+        super().__init__(plane.turns)
         self.plane = plane
         self.exchange: exchange.Exchange | None = None
         self.pending = b""  # read and not yet looked at: a head's beginning, or pipelined requests
@@ -82,7 +88,6 @@ class Client(asyncio.Protocol):
         self.deadline = math.inf
         self.total = math.inf  # the deadline of the whole request
         self.eof = False  # it sends no more
-        self.held = False  # we do not read from it
         self.choked = False  # it does not read from us
         self.ending = False  # the next response is the last
         self.lingering = False  # the last response has been written
@@ -171,29 +176,44 @@ class Client(asyncio.Protocol):
         """asyncio: more waits to be sent than is good."""
         self.choked = True
         if self.exchange is not None and self.exchange.upstream is not None:
-            self.exchange.upstream.transport.pause_reading()
+            self.exchange.upstream.hold()
 
     def resume_writing(self) -> None:
         """asyncio: enough of it was sent."""
         self.choked = False
         if self.exchange is not None and self.exchange.upstream is not None:
-            self.exchange.upstream.transport.resume_reading()
+            self.exchange.upstream.release()
         elif self.exchange is None and not self.lingering:
             self._advance()
 
-    def hold(self) -> None:
-        """Read no more for now."""
-        if not self.held and not self.transport.is_closing():
-            self.held = True
-            self.transport.pause_reading()
-
     def release(self) -> None:
-        """Read on, unless something waits to be looked at."""
-        if self.held and not self.pending and not self.transport.is_closing():
+        """Read on, or go on with what was read and not yet looked at."""
+        current = self.exchange
+        if not self.held:
+            return
+        if self.paced and current is not None:
+            self._set_pace(_monotonic())
+        if not self.pending:
             self.held = False
-            if self.paced and self.exchange is not None:
-                self._set_pace(_monotonic())
-            self.transport.resume_reading()
+            self.read_on()
+        elif current is not None and not current.body_done:
+            self.give_way()
+
+    def work(self) -> bool:
+        """Requests, or a part of a body, that came in an earlier turn."""
+        current, data, at = self.exchange, self.pending, self.at
+        if not data or self.lingering:
+            return False
+        if current is None:
+            self._advance()
+        elif current.body_done or not current.takes_body:
+            return False
+        else:
+            self.pending = b""
+            self.at = 0
+            self.held = False  # before the write, which may be too much and hold it again
+            self._body(current, data, at)
+        return self.pending is not data or self.at != at
 
     def _linger(self) -> None:
         """Close in a way that lets the last response arrive."""
@@ -358,10 +378,10 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes came."""
-        if self.lingering:
-            return
         current = self.exchange
-        if current is None:
+        if self.lingering:
+            pass
+        elif current is None:
             question = self.question
             if question is not None and not self.pending and not self.choked:
                 request = question.match(data)
@@ -380,6 +400,8 @@ class Client(asyncio.Protocol):
         else:
             self.pending += data
             self.hold()
+        if len(data) >= turns.LARGE:
+            self.give_way()
 
     def _advance(self) -> None:
         """Start the next request, if it has come; again while we answer ourselves at once.
@@ -391,6 +413,7 @@ class Client(asyncio.Protocol):
             return
         self.advancing = True
         data, at = self.pending, self.at
+        share = turns.MESSAGES
         while data and self.exchange is None and not self.lingering and not self.choked:
             if not self.blank and data.startswith(b"\r\n", at):  # 9112 §2.2
                 self.blank = True
@@ -399,6 +422,11 @@ class Client(asyncio.Protocol):
             if end < 4:  # noqa: PLR2004 - not found
                 self._partial(data, at)
                 break
+            if not share:
+                self.pending, self.at = data, at
+                self.give_way()
+                break
+            share -= 1
             self.blank = False
             if end == len(data):
                 self.pending = b""
@@ -439,7 +467,7 @@ class Client(asyncio.Protocol):
             self.refuse(400, "The request is incomplete")  # 9112 §8
         elif self.held:
             self.held = False
-            self.transport.resume_reading()
+            self.read_on()
 
     def _blank(self) -> None:
         """Only the empty line before a request: no request has begun."""
@@ -452,7 +480,7 @@ class Client(asyncio.Protocol):
             self.deadline = _monotonic() + self.plane.rules.idle_seconds
         if self.held:
             self.held = False
-            self.transport.resume_reading()
+            self.read_on()
 
     def _request(self, head: bytes) -> None:
         plane = self.plane
@@ -567,11 +595,11 @@ class Client(asyncio.Protocol):
         length = current.request.length
         self.decoder = chunked.Decoder() if length == http1.CHUNKED else None
         self.left = length
-        data = self.pending[self.at :]
+        data, at = self.pending, self.at
         self.pending = b""
         self.at = 0
-        if data:
-            self._body(current, data)
+        if at < len(data):
+            self._body(current, data, at)
         if current.rules.min_rate and self.exchange is current and not current.body_done:
             now = _monotonic()
             self.paced = True
@@ -579,34 +607,35 @@ class Client(asyncio.Protocol):
             self.whole = self.total
             self.total = min(self.whole, now + _GRACE)
 
-    def _body(self, current: exchange.Exchange, data: bytes) -> None:
-        """A piece of the body, and perhaps of what follows it."""
+    def _body(self, current: exchange.Exchange, data: bytes, at: int = 0) -> None:
+        """A piece of the body, from `at` on, and perhaps of what follows it."""
         decoder = self.decoder
         if decoder is None:
-            wire = data[: self.left]
+            end = min(len(data), at + self.left)
+            wire = data[at:end]
             self.left -= len(wire)
-            rest = data[len(wire) :]
             done = not self.left
         else:
             try:
-                content = decoder.feed(data)
+                pieces = decoder.feed(data, at, lines=turns.LINES)
             except chunked.ChunkError:
                 current.refuse(400, "The body's chunks are malformed")
                 return
             done = decoder.done
-            rest = decoder.rest
-            self.left += len(content)  # counts up from CHUNKED
+            end = decoder.end
+            self.left += sum(map(len, pieces))  # counts up from CHUNKED
             limit = current.rules.body_bytes
             if limit and self.left >= limit:
                 current.refuse(413, "The body is too large")
                 return
-            wire = http1.chunk(content) if content else b""
+            wire = http1.chunk(pieces)
             if done:
                 wire += http1.LAST_CHUNK
-        if rest:
-            self.pending = rest
-            self.at = 0
+        if end < len(data):
+            self.pending, self.at = data, end
             self.hold()
+            if not done:
+                self.give_way()
         if done and self.paced:
             self._end_pace()
         if wire:

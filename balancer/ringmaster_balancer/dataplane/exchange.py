@@ -246,7 +246,7 @@ class Exchange:
             upstream.bound = True
         client = self.client
         if client.choked:  # by the response before; what was said then was said to another
-            upstream.transport.pause_reading()
+            upstream.hold()
         if client.held:
             client.release()  # before the write, which may be too much and hold it again
         wire = self.head
@@ -264,6 +264,11 @@ class Exchange:
         self.client.deadline = now + (
             rules.response_seconds if self.body_done else rules.body_seconds
         )
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether there is a member's connection for more of the request's body, with room for it."""
+        return self.upstream is not None and not self.upstream.full
 
     def send(self, wire: bytes, *, last: bool) -> None:
         """A piece of the request's body, framed for the wire."""
@@ -355,7 +360,7 @@ class Exchange:
         upstream.used = True
         upstream.reset()
         if self.client.choked:
-            upstream.transport.resume_reading()
+            upstream.release()
         surplus = self.client.keep(upstream) if upstream.bound else pool.give(upstream, now)
         if surplus is not None:
             surplus.close()

@@ -616,9 +616,10 @@ def answer(response: Response, *, minor: int, close: bool, extra: bytes = b"") -
     return b"\r\n".join(lines), length
 
 
-def chunk(data: bytes) -> bytes:
-    """One chunk, 9112 §7.1. Never of no data: that would be the last one."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+def chunk(pieces: Sequence[bytes | memoryview]) -> bytes:
+    """One chunk of these, 9112 §7.1; nothing if they are empty: that would be the last one."""
+    size = sum(map(len, pieces))
+    return b"".join((b"%x\r\n" % size, *pieces, b"\r\n")) if size else b""
 
 
 LAST_CHUNK: Final = b"0\r\n\r\n"

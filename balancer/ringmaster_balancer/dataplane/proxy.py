@@ -26,6 +26,7 @@ from ringmaster_balancer.dataplane import (
     recurring,
     responses,
     snapshot,
+    turns,
     upstream,
     upstreams,
 )
@@ -107,6 +108,7 @@ class DataPlane:
         self.answered = recurring.Responses()
         self._make_readers()
         self.outbox = outbox.Outbox()
+        self.turns = turns.Turns()
         self.date = responses.date(time.time())  # the line, for what has none; the sweep's care
         self.lab: snapshot.Pool | None = None
         self.lab_rules = replace(snapshot.DEFAULT_RULES, response_seconds=_LAB_SECONDS)

@@ -12,9 +12,11 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from ringmaster_balancer.dataplane import chunked, heads, http1
+from ringmaster_balancer.dataplane import chunked, heads, http1, turns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ringmaster_balancer.dataplane import exchange as exchanges
     from ringmaster_balancer.dataplane import proxy, recurring, snapshot
 
@@ -41,34 +43,39 @@ class Mode(enum.IntEnum):
 _HEAD = Mode.HEAD.value  # read once a request: an enum's member is slow to come by
 
 
-class Upstream(asyncio.Protocol):
+class Upstream(turns.Stream):
     """One connection; `exchange` is the request that it works on, None while it is idle."""
 
     __slots__ = (
         "answer",
+        "at",
         "bound",
         "challenges",
         "chunks",
         "decoder",
+        "ended",
         "exchange",
+        "full",
         "idle_since",
         "left",
         "mode",
         "pending",
         "plane",
         "pool",
-        "transport",
         "used",
     )
-    transport: asyncio.Transport
 
     def __init__(self, plane: proxy.DataPlane, pool: snapshot.Pool) -> None:
+        super().__init__(plane.turns)
         self.plane = plane
         self.pool = pool
         self.exchange: exchanges.Exchange | None = None
         self.idle_since = 0.0
         self.mode = Mode.HEAD
-        self.pending = b""  # the beginning of a head
+        self.pending = b""  # the beginning of a head, or what a later turn has to look at
+        self.at = 0  # where in it that begins
+        self.full = False  # it does not read from us
+        self.ended: tuple[Exception | None] | None = None  # how, while something is pending
         self.answer: recurring.Answer | None = None  # what the last head was like
         self.left = 0  # bytes of body still to come
         self.chunks = False  # the client gets this body in chunks
@@ -83,17 +90,23 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: it has ended, however."""
-        exchange = self.exchange
-        if exchange is None:
+        if self.exchange is None:
             self.pool.lost(self)
             return
         if exc is not None and self.mode != Mode.TUNNEL:
-            self._last_words()
-            self.pool.lost(self)  # the response may have been whole
-            exchange = self.exchange
+            self._last_words()  # the response may have been whole
+        self.ended = (exc,)
+        self._over()
+
+    def _over(self) -> None:
+        """Tell of its end, once all that came before has been looked at."""
+        if self.ended is None or self.queued or (self.pending and self.mode != _HEAD):
+            return
+        exchange = self.exchange
         self.exchange = None
+        self.pool.lost(self)
         if exchange is not None:
-            exchange.upstream_lost(self, exc)
+            exchange.upstream_lost(self, self.ended[0])
 
     def _last_words(self) -> None:
         """What a server said before it closed on a body that we were still sending (9112 §9.5).
@@ -127,13 +140,36 @@ class Upstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """asyncio: more waits to be sent than is good."""
+        self.full = True
         if self.exchange is not None:
             self.exchange.client.hold()
 
     def resume_writing(self) -> None:
         """asyncio: enough of it was sent."""
+        self.full = False
         if self.exchange is not None:
             self.exchange.client.release()
+
+    def release(self) -> None:
+        """Its client takes more again."""
+        self.held = False
+        if self.pending:
+            self.give_way()
+        else:
+            self.read_on()
+
+    def work(self) -> bool:
+        """Interim responses, or a part of a body, that came in an earlier turn."""
+        exchange, data, at = self.exchange, self.pending, self.at
+        if data and exchange is not None and not self.held:
+            self.pending = b""
+            self.at = 0
+            if self.mode == _HEAD:
+                self._head(exchange, data)
+            else:
+                self._body(exchange, data, at=at)
+        self._over()
+        return self.pending is not data or self.at != at
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes came."""
@@ -150,6 +186,11 @@ class Upstream(asyncio.Protocol):
                     return
             self._head(exchange, data)
         else:
+            self.pool.bytes_in += len(data)
+            if self.pending:  # last words
+                data = self.pending[self.at :] + data
+                self.pending = b""
+                self.at = 0
             self._body(exchange, data)
 
     def _head(self, exchange: exchanges.Exchange, data: bytes) -> None:
@@ -157,6 +198,7 @@ class Upstream(asyncio.Protocol):
         if self.pending:
             data = self.pending + data
             self.pending = b""
+        share = turns.MESSAGES
         while True:
             end = data.find(b"\r\n\r\n") + 4
             whole = end >= 4  # noqa: PLR2004 - found
@@ -177,6 +219,11 @@ class Upstream(asyncio.Protocol):
                 break
             exchange.interim(response)
             if not data:
+                return
+            share -= 1
+            if not share:
+                self.pending = data
+                self.give_way()
                 return
         self._response(exchange, response, data)
 
@@ -219,22 +266,28 @@ class Upstream(asyncio.Protocol):
             self.decoder = chunked.Decoder()
         else:
             self.mode = Mode.UNTIL_CLOSE
+        self.pool.bytes_in += len(data)
         self._body(exchange, data, response)
 
     def _body(
-        self, exchange: exchanges.Exchange, data: bytes, response: http1.Response | None = None
+        self,
+        exchange: exchanges.Exchange,
+        data: bytes,
+        response: http1.Response | None = None,
+        *,
+        at: int = 0,
     ) -> None:
-        """Relay a piece of a body, after the head of `response` if that has not gone out.
+        """Relay a piece of a body, from `at` on; first the head of `response` if it has not gone out.
 
         A head whose first piece of body is malformed never goes out: 502 can be said instead.
         """
-        self.pool.bytes_in += len(data)
         head = b""
         reason = ""
+        pieces: Sequence[chunked.Piece]
         try:
-            data, done, excess = self._content(data)
+            pieces, done, excess = self._content(data, at)
         except chunked.ChunkError as error:
-            data, done, excess = error.content, False, False
+            pieces, done, excess = [error.content], False, False
             reason = f"its response is malformed: {error}"
         if response is not None and not reason:
             head, framing = exchange.begin(response)
@@ -246,38 +299,53 @@ class Upstream(asyncio.Protocol):
             client.deadline = _monotonic() + (
                 rules.tunnel_seconds if exchange.tunnel else rules.body_seconds
             )
-            exchange.bytes += len(data)
-            self._relay(client.transport, head, data, last=done)
+            exchange.bytes += sum(map(len, pieces))
+            self._relay(client.transport, head, pieces, last=done)
         if reason:
             exchange.broken(reason)
         elif done:
             # 9112 §9.2: bytes beyond the response are no response to anything we asked.
             exchange.finish(reusable=exchange.upstream_keeps_alive and not excess)
+        elif self.pending or len(data) - at >= turns.LARGE:
+            self.give_way()
 
-    def _content(self, data: bytes) -> tuple[bytes, bool, bool]:
-        """What of it is content, whether that is all, and whether more came. Raises ChunkError."""
+    def _content(self, data: bytes, at: int) -> tuple[Sequence[chunked.Piece], bool, bool]:
+        """What of it is content, whether that is all, and whether more came. Raises ChunkError.
+
+        What is beyond our share of this turn is `pending`.
+        """
         match self.mode:
             case Mode.LENGTH:
                 excess = len(data) > self.left
                 if excess:
                     data = data[: self.left]
                 self.left -= len(data)
-                return data, not self.left, excess
+                return [data], not self.left, excess
             case Mode.CHUNKED:
                 assert self.decoder is not None
-                content = self.decoder.feed(data)
-                return content, self.decoder.done, bool(self.decoder.rest)
+                pieces = self.decoder.feed(data, at, lines=turns.LINES)
+                done, end = self.decoder.done, self.decoder.end
+                if end < len(data) and not done:
+                    self.pending, self.at = data, end
+                return pieces, done, done and end < len(data)
             case _:
-                return data, False, False
+                return [data], False, False
 
     def _relay(
-        self, transport: asyncio.WriteTransport, head: bytes, data: bytes, *, last: bool
+        self,
+        transport: asyncio.WriteTransport,
+        head: bytes,
+        pieces: Sequence[chunked.Piece],
+        *,
+        last: bool,
     ) -> None:
         """Send a piece of body as the client gets it."""
         if self.chunks:
-            data = http1.chunk(data) if data else b""
+            data = http1.chunk(pieces)
             if last:
                 data += http1.LAST_CHUNK
+        else:
+            data = b"".join(pieces)  # a single one is not copied
         outbox = self.plane.outbox
         if head and len(data) >= _COALESCE:
             outbox.write(transport, head)
