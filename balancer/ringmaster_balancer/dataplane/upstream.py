@@ -119,10 +119,8 @@ class Upstream(asyncio.Protocol):
                 if self.chunks:
                     self.plane.outbox.write(exchange.client.transport, http1.LAST_CHUNK)
                 exchange.finish(reusable=False)
-            elif self.mode == Mode.TUNNEL and not exchange.client.eof:
-                exchange.silenced = True
-                exchange.client.write_eof()
-                return True
+            elif self.mode == Mode.TUNNEL:
+                return exchange.server_ended()
         return False
 
     def pause_writing(self) -> None:
@@ -242,9 +240,8 @@ class Upstream(asyncio.Protocol):
             self.chunks = framing == http1.CHUNKED
         client = exchange.client
         if exchange.begun:
-            rules = exchange.rules
             client.deadline = _monotonic() + (
-                rules.tunnel_seconds if exchange.tunnel else rules.body_seconds
+                exchange.tunnel_seconds() if exchange.tunnel else exchange.rules.body_seconds
             )
             exchange.bytes += len(data)
             self._relay(client.transport, head, data, last=done)

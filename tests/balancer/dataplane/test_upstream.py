@@ -910,6 +910,36 @@ def test_a_silent_tunnel_ends_after_its_time_and_one_in_use_does_not() -> None:
     scripted.run(scenario())
 
 
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_a_tunnel_of_which_one_side_has_ended_is_not_kept_by_the_other(first: str) -> None:
+    """Half of it may go on, but for bodySeconds of silence instead of tunnelSeconds."""
+
+    async def switches(peer: scripted.Peer) -> None:
+        await peer.head()
+        head = "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+        peer.send(head.encode())
+        if first == "server":
+            peer.writer.write_eof()
+        await peer.until(b"half")
+        await forever.wait()
+
+    forever = asyncio.Event()
+
+    async def scenario() -> None:
+        times = {"tunnelSeconds": 3600, "bodySeconds": 0.5}
+        async with scripted.stand(switches, rules={"timeouts": times}) as stand:
+            client = await tunnel(stand)
+            client.send(b"half")
+            await scripted.eventually(lambda: stand.upstreams["web-0"].received.endswith(b"half"))
+            assert stand.plane.in_flight() == {"web-0-r": 1}
+            if first == "client":
+                client.writer.write_eof()
+            await scripted.eventually(lambda: stand.plane.in_flight() == {"web-0-r": 0})
+            await scripted.eventually(lambda: not stand.plane.clients)
+
+    scripted.run(scenario())
+
+
 @pytest.mark.parametrize("ahead", [b"", b"hello"])
 def test_a_client_that_said_all_before_the_switch_has_the_server_hear_its_end(ahead: bytes) -> None:
     async def scenario() -> None:
