@@ -87,7 +87,7 @@ class Upstream(asyncio.Protocol):
         if exchange is None:
             self.pool.lost(self)
             return
-        if exc is not None and self.mode != Mode.TUNNEL:
+        if exc is not None:
             self._last_words()
             self.pool.lost(self)  # the response may have been whole
             exchange = self.exchange
@@ -96,7 +96,7 @@ class Upstream(asyncio.Protocol):
             exchange.upstream_lost(self, exc)
 
     def _last_words(self) -> None:
-        """What a server said before it closed on a body that we were still sending (9112 §9.5).
+        """What a server said before it closed on what we were still sending (9112 §9.5).
 
         Its reset fails our write, and the transport closes with the answer unread in its socket.
         """
