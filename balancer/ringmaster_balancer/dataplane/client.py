@@ -129,7 +129,7 @@ class Client(turns.Stream):
             plane.refused(self.peer, 503, "Too many connections")
             wire = responses.error(503, "Too many connections", close=True)
             plane.outbox.write(self.transport, responses.dated(wire, plane.date))
-            self._linger()
+            self.linger()
         else:
             now = _monotonic()
             self.deadline = now + plane.rules.head_seconds
@@ -159,6 +159,7 @@ class Client(turns.Stream):
             if current.silenced:
                 return False  # neither side has more to say
             current.upstream.transport.write_eof()
+            self.deadline = _monotonic() + current.tunnel_seconds()
         elif not current.body_done:
             current.refuse(400, "The body is incomplete")
         else:
@@ -215,7 +216,7 @@ class Client(turns.Stream):
             self._body(current, data, at)
         return self.pending is not data or self.at != at
 
-    def _linger(self) -> None:
+    def linger(self) -> None:
         """Close in a way that lets the last response arrive."""
         self.lingering = True
         self.pending = b""
@@ -240,7 +241,7 @@ class Client(turns.Stream):
         self.total = math.inf
         self.plane.cuts += 1
         if not looks_whole:
-            self._linger()
+            self.linger()
             return
         self.lingering = self.resets = True
         self.pending = b""
@@ -395,7 +396,7 @@ class Client(turns.Stream):
             self._body(current, data)
         elif current.tunnel:
             if current.upstream is not None:
-                self.deadline = _monotonic() + current.rules.tunnel_seconds
+                self.deadline = _monotonic() + current.tunnel_seconds()
                 self.plane.outbox.write(current.upstream.transport, data)
         else:
             self.pending += data
@@ -473,7 +474,7 @@ class Client(turns.Stream):
         """Only the empty line before a request: no request has begun."""
         self.question = None  # the next head is looked at with this in mind
         if self.eof:
-            self._linger()
+            self.linger()
             return
         if self.total != math.inf:  # it came in two pieces
             self.total = math.inf
@@ -649,7 +650,7 @@ class Client(turns.Stream):
         self.decoder = None
         self.total = math.inf
         if close or (self.eof and not self.pending):
-            self._linger()
+            self.linger()
             return
         idle = self.plane.rules.idle_seconds
         # `ending`: its head had gone out before and said nothing, so the next response must.
@@ -663,7 +664,7 @@ class Client(turns.Stream):
         """Pass on what came ahead of the switch."""
         self.total = math.inf
         assert self.exchange is not None
-        self.deadline = _monotonic() + self.exchange.rules.tunnel_seconds
+        self.deadline = _monotonic() + self.exchange.tunnel_seconds()
         ahead = self.pending[self.at :]
         self.pending = b""
         self.at = 0
@@ -680,7 +681,7 @@ class Client(turns.Stream):
         bodiless = head.startswith(b"HEAD ")
         wire = responses.error(status, message, close=True, bodiless=bodiless)
         self.plane.outbox.write(self.transport, responses.dated(wire, self.plane.date))
-        self._linger()
+        self.linger()
 
     def end(self, *, by: float) -> None:
         """The next response, which says so, is the last; without a request it ends at `by`."""

@@ -392,6 +392,23 @@ class Exchange:
         self.client.plane.outbox.write(self.client.transport, head + data)
         self.client.tunnelled(upstream)
 
+    def tunnel_seconds(self) -> float:
+        """How long a tunnel may be silent: one side that has ended keeps the other no hour."""
+        rules = self.rules
+        if self.silenced or self.client.eof:
+            return min(rules.body_seconds, rules.tunnel_seconds)
+        return rules.tunnel_seconds
+
+    def server_ended(self) -> bool:
+        """The tunnel's server sends no more. Whether it may still be sent to."""
+        client = self.client
+        if client.eof or not client.transport.can_write_eof():
+            return False
+        self.silenced = True
+        client.write_eof()
+        client.deadline = _monotonic() + self.tunnel_seconds()
+        return True
+
     def not_found(self, response: http1.Response, *, complete: bool) -> None:
         """The lab API's form for a path that the replicas do not have."""
         upstream, pool = self.upstream, self.pool
@@ -426,9 +443,7 @@ class Exchange:
         """The connection closed before the response was complete."""
         self._drop_upstream(close=False)
         if self.tunnel:
-            self.client.lingering = True
-            self.client.plane.outbox.push()
-            self.client.transport.close()
+            self.client.linger()
             return
         pool = self.pool
         assert pool is not None

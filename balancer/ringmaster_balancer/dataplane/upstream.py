@@ -93,7 +93,7 @@ class Upstream(turns.Stream):
         if self.exchange is None:
             self.pool.lost(self)
             return
-        if exc is not None and self.mode != Mode.TUNNEL:
+        if exc is not None:
             self._last_words()  # the response may have been whole
         self.ended = (exc,)
         self._over()
@@ -109,7 +109,7 @@ class Upstream(turns.Stream):
             exchange.upstream_lost(self, self.ended[0])
 
     def _last_words(self) -> None:
-        """What a server said before it closed on a body that we were still sending (9112 §9.5).
+        """What a server said before it closed on what we were still sending (9112 §9.5).
 
         Its reset fails our write, and the transport closes with the answer unread in its socket.
         """
@@ -132,10 +132,8 @@ class Upstream(turns.Stream):
                 if self.chunks:
                     self.plane.outbox.write(exchange.client.transport, http1.LAST_CHUNK)
                 exchange.finish(reusable=False)
-            elif self.mode == Mode.TUNNEL and not exchange.client.eof:
-                exchange.silenced = True
-                exchange.client.write_eof()
-                return True
+            elif self.mode == Mode.TUNNEL:
+                return exchange.server_ended()
         return False
 
     def pause_writing(self) -> None:
@@ -295,9 +293,8 @@ class Upstream(turns.Stream):
             self.chunks = framing == http1.CHUNKED
         client = exchange.client
         if exchange.begun:
-            rules = exchange.rules
             client.deadline = _monotonic() + (
-                rules.tunnel_seconds if exchange.tunnel else rules.body_seconds
+                exchange.tunnel_seconds() if exchange.tunnel else exchange.rules.body_seconds
             )
             exchange.bytes += sum(map(len, pieces))
             self._relay(client.transport, head, pieces, last=done)

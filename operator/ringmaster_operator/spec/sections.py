@@ -78,11 +78,11 @@ class Timeouts(shape.Value):
     connect_seconds: Positive = 1
     """For a connection to a replica."""
     response_seconds: Positive = 30
-    """For the first byte of a response."""
+    """For the first byte of a response, anew after each interim one."""
     total_seconds: Positive | None = None
     """For a whole request; left out: no limit."""
     tunnel_seconds: Positive = 3600
-    """For a sign of life on an upgraded connection."""
+    """For a sign of life on an upgraded connection; bodySeconds once one side has ended."""
     upstream_idle_seconds: Positive = 60
     """Before an idle connection to a replica is closed; below the replica's own limit."""
 

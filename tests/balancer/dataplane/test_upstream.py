@@ -12,7 +12,7 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -478,27 +478,38 @@ def test_an_interim_response_carries_no_framing() -> None:
     scripted.run(scenario())
 
 
-def test_an_answer_before_the_end_of_the_upload_survives_the_servers_close() -> None:
-    """9112 §9.5: it closes with our bytes unread, so that a reset follows its answer."""
-    answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
+@contextlib.contextmanager
+def answering_unread(*answers: bytes) -> Iterator[str]:
+    """The address of a server that reads little before each answer, and closes after the last."""
 
-    def serve(server: socket.socket) -> None:
+    def serve() -> None:
         while True:
             try:
                 connection, _ = server.accept()
             except OSError:
                 return
             with connection:
-                connection.recv(200)
-                connection.sendall(answer)
+                for answer in answers:
+                    connection.recv(200)
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(scripted.PATIENCE)
+
+
+def test_an_answer_before_the_end_of_the_upload_survives_the_servers_close() -> None:
+    """9112 §9.5: it closes with our bytes unread, so that a reset follows its answer."""
+    answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
 
     async def scenario() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            thread = threading.Thread(target=serve, args=(server,), daemon=True)
-            thread.start()
-            statuses = []
+        statuses = []
+        with answering_unread(answer) as address:
             async with scripted.stand(says("")) as stand:
-                stand.install(addresses={"web-0": f"127.0.0.1:{server.getsockname()[1]}"})
+                stand.install(addresses={"web-0": address})
                 for _ in range(20):
                     client = await stand.connect()
                     head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n"
@@ -507,8 +518,23 @@ def test_an_answer_before_the_end_of_the_upload_survives_the_servers_close() -> 
                     await client.close()
                 assert statuses == [413] * 20
                 assert stand.failures == []
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join(scripted.PATIENCE)
+
+    scripted.run(scenario())
+
+
+def test_a_tunnels_last_words_survive_its_servers_close() -> None:
+    """As above: a server that closes a WebSocket does not wait for what is on its way."""
+    switch = b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+    async def scenario() -> None:
+        with answering_unread(switch, b"bye") as address:
+            async with scripted.stand(says("")) as stand:
+                stand.install(addresses={"web-0": address})
+                for _ in range(5):
+                    client = await tunnel(stand)
+                    client.send(b"x" * 3_000_000)
+                    await client.until(b"bye")
+                    await client.close()
 
     scripted.run(scenario())
 
@@ -906,6 +932,36 @@ def test_a_silent_tunnel_ends_after_its_time_and_one_in_use_does_not() -> None:
                 assert await silent.rest() == b""
             await scripted.eventually(lambda: stand.plane.in_flight() == {"web-0-r": 1})
             await heard(used, b"b")
+
+    scripted.run(scenario())
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_a_tunnel_of_which_one_side_has_ended_is_not_kept_by_the_other(first: str) -> None:
+    """Half of it may go on, but for bodySeconds of silence instead of tunnelSeconds."""
+
+    async def switches(peer: scripted.Peer) -> None:
+        await peer.head()
+        head = "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+        peer.send(head.encode())
+        if first == "server":
+            peer.writer.write_eof()
+        await peer.until(b"half")
+        await forever.wait()
+
+    forever = asyncio.Event()
+
+    async def scenario() -> None:
+        times = {"tunnelSeconds": 3600, "bodySeconds": 0.5}
+        async with scripted.stand(switches, rules={"timeouts": times}) as stand:
+            client = await tunnel(stand)
+            client.send(b"half")
+            await scripted.eventually(lambda: stand.upstreams["web-0"].received.endswith(b"half"))
+            assert stand.plane.in_flight() == {"web-0-r": 1}
+            if first == "client":
+                client.writer.write_eof()
+            await scripted.eventually(lambda: stand.plane.in_flight() == {"web-0-r": 0})
+            await scripted.eventually(lambda: not stand.plane.clients)
 
     scripted.run(scenario())
 
