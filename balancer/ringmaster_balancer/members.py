@@ -52,11 +52,17 @@ class State(enum.StrEnum):
     ABSENT = "absent"
 
 
+# Responses name a member, where a line end would begin a field of its own (RFC 9110 section 5.5).
+_NAME = r"^[^\x00-\x1f\x7f]+$"
+# RFC 9112 section 3.2.1, origin form: visible ASCII, no fragment. It goes into a request line.
+_TARGET = r'^/[!"$-~]*$'
+
+
 class Member(Value):
     """One entry, keyed by `replica`; several entries may share an `id`, at most one is active."""
 
-    id: Annotated[str, Field(min_length=1, max_length=63)]
-    replica: Annotated[str, Field(min_length=1, max_length=253)]
+    id: Annotated[str, Field(max_length=63, pattern=_NAME)]
+    replica: Annotated[str, Field(max_length=253, pattern=_NAME)]
     address: str | None = None  # host:port; None only if absent
     state: State
     weight: Annotated[int, Field(ge=1, le=10_000)] = 100
@@ -152,7 +158,7 @@ class Proxy(Value):
 class Health(Value):
     """Active probing. Without a path: a TCP connect."""
 
-    path: str | None = None
+    path: Annotated[str, Field(pattern=_TARGET)] | None = None
     interval_seconds: Annotated[float, Field(gt=0)] = 1
     timeout_seconds: Annotated[float, Field(gt=0)] = 1
     fall: Annotated[int, Field(ge=1)] = 2
@@ -193,7 +199,7 @@ class Membership(Value):
 class Place(Value):
     """A member as a plan names it: what the table is compiled from, and no more."""
 
-    id: Annotated[str, Field(min_length=1, max_length=63)]
+    id: Annotated[str, Field(max_length=63, pattern=_NAME)]
     weight: Annotated[int, Field(ge=1, le=10_000)] = 100
 
 

@@ -14,11 +14,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib import parse
 
 import structlog
 
 from ringmaster_operator import errors, readiness
+from ringmaster_operator.spec import syntax
 
 if TYPE_CHECKING:
     from ringmaster_operator import background
@@ -234,7 +234,7 @@ def _request(action: pod.HttpGet, *, host: str) -> bytes:
         *(field for field in given if field[0].lower() not in _WRITTEN_BY_US),
         ("Connection", "close"),
     ]
-    path = parse.quote("/" + action.path.removeprefix("/"), safe="/?&=%#:@!$'()*+,;[]~-._")
+    path = syntax.origin_form(action.path)
     lines = [
         f"{name}: {value}" for name, value in fields if value or name.lower() not in _NOT_EMPTY
     ]

@@ -261,3 +261,16 @@ def test_every_process_computes_the_same_checksum() -> None:
         for seed in ("1", "2")
     }
     assert outputs == {members.checksum(members.parse(document()))}
+
+
+@pytest.mark.parametrize(
+    "path", ["", "ok", "/a b", "/a\r\nX-Evil: 1", "/a\n", "/\x7f", "/ä", "/a#b"]
+)
+def test_a_health_path_is_one_that_a_request_line_takes(path: str) -> None:
+    assert list(faults(document(health={"path": path}))) == ["health.path"]
+
+
+@pytest.mark.parametrize("field", ["id", "replica"])
+@pytest.mark.parametrize("name", ["", "a\r\nX-Evil: 1", "a\n", "\x00"])
+def test_a_name_that_responses_tell_ends_no_line_of_theirs(field: str, name: str) -> None:
+    assert list(faults(document(members=[entry(**{field: name})]))) == [f"members[0].{field}"]

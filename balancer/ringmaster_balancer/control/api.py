@@ -183,11 +183,6 @@ def _faults(rings: flask.Blueprint, keep: keeper.Keeper) -> None:
         faults = [{"path": fault.path, "message": fault.message} for fault in error.faults]
         return {"message": str(error), "reason": "Invalid", "faults": faults}, 422
 
-    @rings.errorhandler(errors.RingInvalid)
-    def no_ring(error: errors.RingInvalid) -> Any:
-        faults = [{"path": "ring", "message": str(error)}]
-        return {"message": str(error), "reason": "Invalid", "faults": faults}, 422
-
     @rings.errorhandler(gate.HashRefused)
     def hash_refused(error: gate.HashRefused) -> Any:
         faults = [{"path": fault.path, "message": fault.message} for fault in error.faults]

@@ -24,7 +24,7 @@ class Source(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the balancer holds. `pushed_at` is the holder's last push, seconds since 1970."""
+    """What the balancer holds. `pushed_at`: the holder's last push, by a clock that is never set."""
 
     membership: members.Membership
     checksum: str
@@ -46,7 +46,7 @@ REFUSED = frozenset({Verdict.OLDER, Verdict.CONFLICT, Verdict.OTHER_HOLDER})
 
 
 def judge(held: Held | None, offered: members.Membership, *, checksum: str, now: float) -> Verdict:
-    """What to do with `offered`; `now` is seconds since 1970."""
+    """What to do with `offered`; `now` is by the clock of `pushed_at`."""
     if held is None:
         return Verdict.INSTALL
     if offered.uid != held.membership.uid:

@@ -56,11 +56,18 @@ class Current:
 
 
 class Store:
-    """Holds one ring. `clock` gives seconds since 1970."""
+    """Holds one ring. `clock` gives seconds and is never set; `wall` gives those since 1970."""
 
-    def __init__(self, file: disk.Disk, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        file: disk.Disk,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._file = file
         self._clock = clock
+        self._wall = wall
         self._tables = 0
         self._ended: ordering.Held | None = None
         self.current: Current | None = None
@@ -84,7 +91,8 @@ class Store:
             membership=saved.membership,
             checksum=saved.checksum,
             source=ordering.Source.DISK,
-            pushed_at=saved.pushed_at,
+            # A file of the future is one of now: the clock was set back.
+            pushed_at=self._clock() - max(0.0, self._wall() - saved.pushed_at),
         )
 
     def judge(self, offered: members.Membership, *, checksum: str) -> ordering.Verdict:

@@ -90,8 +90,8 @@ class HttpHeader(Lenient):
 class HttpGet(Lenient):
     """A probe by HTTP: any status from 200 to 399 is good."""
 
-    path: str = "/"
-    """Path of the request."""
+    path: Annotated[str, _pattern(syntax.PROBE_PATH)] = "/"
+    """Path of the request; what is no visible ASCII is written as %20."""
     port: PortReference
     """Number or name of the port."""
     scheme: Annotated[Literal["HTTP", "HTTPS"], _schema(enum=["HTTP"])] = "HTTP"
@@ -330,6 +330,9 @@ def _http_get_faults(get: HttpGet, loc: shape.Loc) -> Iterator[errors.Fault]:
         # It would be ready by TLS, while every request that a balancer sends to it fails.
         message = 'must be "HTTP", since balancers speak no TLS to replicas, not "HTTPS"'
         yield _fault((*loc, "scheme"), message)
+    if not syntax.is_probe_path(get.path):
+        message = f'must be visible ASCII without "#", not {shape.brief(get.path)}'
+        yield _fault((*loc, "path"), message)
     for index, header in enumerate(get.http_headers):
         at = (*loc, "httpHeaders", index)
         if not syntax.is_token(header.name):

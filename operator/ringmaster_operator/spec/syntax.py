@@ -16,6 +16,7 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _CUSTOM_HASH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 ENV_NAME = re.compile(r"[ -<>-~]+")
 PORT_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+PROBE_PATH = re.compile(r'[!"$-~]*')
 FIELD_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _MAX_SUBDOMAIN = 253
 _MAX_PORT_NAME = 15
@@ -47,6 +48,19 @@ def is_replica_name(text: str) -> bool:
 def is_token(text: str) -> bool:
     """A field's name in HTTP, RFC 9110 section 5.6.2."""
     return TOKEN.fullmatch(text) is not None
+
+
+def is_probe_path(text: str) -> bool:
+    """A target as a request line takes it, RFC 9112 section 3.2.1: visible ASCII, no fragment.
+
+    The first slash may be missing, as Kubernetes has it.
+    """
+    return PROBE_PATH.fullmatch(text) is not None
+
+
+def origin_form(path: str) -> str:
+    """A probe's path as it is sent, whatever it holds: what no target may hold is escaped."""
+    return urllib.parse.quote("/" + path.removeprefix("/"), safe="/?&=%:@!$'()*+,;[]~-._")
 
 
 def is_field_value(text: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringmaster_operator import errors
-from ringmaster_operator.spec import pod, shape
+from ringmaster_operator.spec import pod, shape, syntax
 
 # One that is not closed is taken to the end: looked for anew at each "$(" it would be quadratic.
 _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)(\)?)")
@@ -132,7 +132,7 @@ def health(template: Mapping[str, Any]) -> dict[str, Any]:
     get = probe.http_get
     plain = get is not None and get.scheme == "HTTP" and get.port == view.port
     return {
-        "path": get.path if get and plain else None,
+        "path": syntax.origin_form(get.path) if get and plain else None,
         "intervalSeconds": probe.period_seconds,
         "timeoutSeconds": probe.timeout_seconds,
         "fall": probe.failure_threshold,

@@ -56,6 +56,16 @@ def test_the_control_port_does_not_offer_the_lab_api(world):
     assert requests.get(f"{world.control}/lab/rep", timeout=5).status_code == 404
 
 
+def test_a_ring_that_cannot_be_built_names_the_field_at_fault(world):
+    wrong = {"scheme": "maglev", "slots": 10}
+    push = world.push(balancers.document(generation=9, ring=wrong), accepted=False)
+    plan = world.ask("POST", f"{world.ring}/plan", json={"ring": wrong})
+    for answer in (push, plan):
+        assert (answer.status_code, answer.json()["reason"]) == (422, "Invalid")
+        assert [fault["path"] for fault in answer.json()["faults"]] == ["ring.slots"]
+        assert answer.json()["message"].startswith("ring.slots: maglev needs a prime number")
+
+
 def test_metrics_are_in_prometheus_text_and_say_no_secret(world):
     answer = requests.get(f"{world.control}/metrics", timeout=5)
     assert answer.headers["Content-Type"].startswith("text/plain")

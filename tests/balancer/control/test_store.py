@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import structlog.testing
 from ringmaster_balancer import members
@@ -156,3 +158,23 @@ def test_other_sources_of_the_key_are_a_change_of_the_same_table_that_no_key_can
     both = membership(4).model_copy(update={"ring": members.Ring()})
     world.push(both)
     assert not world.store.current.earlier.same_keys
+
+
+@pytest.mark.parametrize(("ahead", "within"), [(3_600, 30.0), (-20, 10.0), (-3_600, 0.0)])
+def test_a_holder_counts_as_alive_for_30_seconds_whatever_its_files_time(world, ahead, within):
+    """A file's time lies ahead once the clock was set back, by an hour say."""
+    world.push(membership())
+    os.utime(world.file.path, (5_000 + ahead, 5_000 + ahead))
+    world.store = store.Store(world.file, clock=lambda: world.now, wall=lambda: 5_000.0)
+    held = world.store.load()
+    world.store.put(world.store.compiled(held))
+    other = membership(uid="v")
+
+    def judged():
+        return world.store.judge(other, checksum=members.checksum(other))
+
+    if within:
+        world.now += within - 0.1
+        assert judged() is Verdict.OTHER_HOLDER
+        world.now += 0.1
+    assert judged() is Verdict.INSTALL

@@ -72,6 +72,11 @@ PROBE = f"{FIRST}.readinessProbe"
             "readinessProbe.httpGet.httpHeaders[0].value",
         ),
         (f"{PROBE}.httpGet.scheme", "HTTPS", "readinessProbe.httpGet.scheme"),
+        (f"{PROBE}.httpGet.path", "/a b", "readinessProbe.httpGet.path"),
+        (f"{PROBE}.httpGet.path", "/a\r\nX-Evil: 1", "readinessProbe.httpGet.path"),
+        (f"{PROBE}.httpGet.path", "/a\n", "readinessProbe.httpGet.path"),
+        (f"{PROBE}.httpGet.path", "/ä", "readinessProbe.httpGet.path"),
+        (f"{PROBE}.httpGet.path", "/a#b", "readinessProbe.httpGet.path"),
     ],
 )
 def test_a_fault_of_the_first_container_has_its_path(path: str, value: object, where: str) -> None:
@@ -114,6 +119,8 @@ def test_what_only_a_cluster_honours_is_no_fault_of_the_spec(probe: dict[str, ob
         (f"{FIRST}.resources", {"limits": {"memory": "7Ei"}, "requests": {"memory": "7168Pi"}}),
         (f"{FIRST}.ports", [HTTP, {"containerPort": 1}]),
         (f"{PROBE}.httpGet.httpHeaders", [{"name": "X_A", "value": "b\tä"}, {"name": "x_a"}]),
+        (f"{PROBE}.httpGet.path", "healthz?deep=1&x=%20"),
+        (f"{PROBE}.httpGet.path", ""),
     ],
 )
 def test_what_a_program_can_be_given_is_taken(path: str, value: object) -> None:

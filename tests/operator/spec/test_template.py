@@ -171,3 +171,14 @@ def test_without_a_path_on_the_serving_port_balancers_connect_only(
     probe: dict[str, Any] | None,
 ) -> None:
     assert probed(probe)["path"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [("ok", "/ok"), ("", "/"), ("/a b\r\nX-Evil: 1#ä", "/a%20b%0D%0AX-Evil:%201%23%C3%A4")],
+)
+def test_balancers_get_a_path_that_a_request_line_takes_also_of_an_old_template(
+    path: str, sent: str
+) -> None:
+    """As the kubelet writes it; such a template may have been taken before the rule came."""
+    assert probed({"httpGet": {"path": path, "port": "http"}})["path"] == sent
