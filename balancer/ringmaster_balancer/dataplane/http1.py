@@ -509,6 +509,13 @@ class Response:
             self.drop.append(line)
 
 
+def response_begun(head: bytes) -> None:
+    """Judge a response's head that is still coming, as `begun` does. Raises BadResponseError."""
+    status = _STATUS_LINE.match(head) if b"\n" in head else b"HTTP/1.".startswith(head[:7])
+    if not status or head.count(b"\n") != head.count(b"\r\n"):
+        raise BadResponseError("no response begins so")
+
+
 def response(head: bytes, fields: Sequence[Field], method: bytes) -> Response:
     """Judge an upstream's head. `fields` are those of RESPONSE_FIELDS. Raises BadResponseError."""
     line = _STATUS_LINE.match(head)

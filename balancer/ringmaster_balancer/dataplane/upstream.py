@@ -203,11 +203,12 @@ class Upstream(turns.Stream):
             if (end if whole else len(data)) > exchange.rules.head_bytes:
                 exchange.broken("its response's head is too large")
                 return
-            if not whole:
-                self.pending = data
-                return
-            head = data[:end]
+            head = data[:end] if whole else data
             try:
+                if not whole:
+                    http1.response_begun(head)
+                    self.pending = data
+                    return
                 response = self._judge(head, exchange.request.method)
             except (heads.MalformedError, http1.BadResponseError, ValueError) as error:
                 exchange.broken(f"its response is malformed: {error}")

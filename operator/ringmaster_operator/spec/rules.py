@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ringmaster_operator import errors, naming
-from ringmaster_operator.spec import pod, resource, ring_rules, shape, syntax, template
+from ringmaster_operator.spec import pod, pod_rules, resource, ring_rules, shape, syntax, template
 
 Faults = Iterator[errors.Fault]
 
@@ -41,6 +41,7 @@ def faults(value: resource.ServerSet, *, broken: shape.Broken) -> Faults:
     if not broken.touches(("spec", "template")):
         view, in_template, inner = pod.read(value.spec.template)
         yield from in_template
+        yield from pod_rules.faults(view, broken=inner)
         if not inner.touches(("metadata", "labels")):
             yield from _template_labels(value, view, broken)
         if not inner.touches(("metadata", "annotations")):

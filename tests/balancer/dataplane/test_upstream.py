@@ -247,6 +247,11 @@ BAD = [
     "HTTP/1.1  200 OK\r\nContent-Length: 0\r\n\r\n",
     "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     "ICY 200 OK\r\nContent-Length: 0\r\n\r\n",
+    # without an end: no further byte can mend them, and the server may say no more
+    "SSH-2.0-OpenSSH_9.2\r\n",
+    "\x15\x03\x03\x00\x02\x02\x46",  # a TLS alert: a server that speaks TLS only
+    "HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+    "HTTP/1.1 200 OK\r\nContent-Length: 2\n\nok",
     # 9112 §11.1: splitting
     "HTTP/1.1 200 OK\r\nLocation: /\rSet-Cookie: evil=1\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nLocation: /\nContent-Length: 5\r\nContent-Length: 0\r\n\r\n",

@@ -128,7 +128,7 @@ def test_a_body_that_is_too_large_is_refused(server: local_api.Server) -> None:
     document["metadata"]["annotations"] = {"a": "x" * (4 * 1024 * 1024)}
     assert status(server.post(document))[:2] == (413, "RequestEntityTooLarge")
     document["metadata"]["annotations"] = {}
-    document["spec"]["template"]["metadata"]["annotations"] = {"a": "x" * (1536 * 1024)}
+    document["spec"]["template"]["spec"]["description"] = "x" * (1536 * 1024)
     assert status(server.post(document))[:2] == (413, "RequestEntityTooLarge")
     assert server.get()["items"] == []
 
