@@ -20,11 +20,16 @@ _ENGINES = ("docker", "kubernetes", "kind")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one engine in one process; whoever takes it from the others comes last."""
+    """Keep together, in one process, the tests of an engine and those of an end-to-end file.
+
+    Those share what the tests before them left. Whoever takes an engine from others comes last.
+    """
     for item in items:
         if item.get_closest_marker("kubernetes") is not None:
             item.add_marker(pytest.mark.timeout(_CLUSTER_SECONDS))
-        for engine in _ENGINES:
-            if item.get_closest_marker(engine) is not None:
-                item.add_marker(pytest.mark.xdist_group(engine))
+        group = next((name for name in _ENGINES if item.get_closest_marker(name)), None)
+        if group is None and item.path.parent.name == "e2e":
+            group = item.path.stem
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.get_closest_marker("restarts_engine") is not None)

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import errno
 import queue
+import re
+import subprocess
 import sys
 import time
 
@@ -58,6 +60,19 @@ async def server(answer: bytes | None, requests: list[bytes] | None = None):
     finally:
         listening.close()
         await asyncio.sleep(0)
+
+
+@contextlib.contextmanager
+def another_process():
+    """A server with descriptors of its own; the port."""
+    command = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            yield int(re.search(r"port (\d+)", process.stdout.readline())[1])
+        finally:
+            process.kill()
 
 
 def ask(probe, answer, requests=None):
@@ -218,20 +233,18 @@ def test_a_change_is_called_back_and_kept(prober):
 
 
 def test_what_we_lack_ourselves_changes_no_judgement_and_is_said_once_a_minute(prober):
-    made, changes, loop = prober
-    listening = server(b"HTTP/1.1 200 OK\r\n\r\n")
-    port = on(loop, listening.__aenter__())
+    made, changes, _ = prober
     probe = http().model_copy(update={"failure_threshold": 1, "period_seconds": 0.01})
-    made.add(target(probe, port=port))
-    assert changes.get(timeout=20)[1].ready
-    with structlog.testing.capture_logs() as logs, stack.no_descriptor_left():
-        stack.eventually(lambda: made._lacked > 5, what="probes that could not be made")
-    assert [(line["event"], line["lacking"]) for line in logs] == [
-        ("probes-not-possible", "file descriptors")
-    ]
-    assert changes.empty()
-    assert made.state("a").ready
-    on(loop, listening.__aexit__(None, None, None))
+    with another_process() as port:
+        made.add(target(probe, port=port))
+        assert changes.get(timeout=20)[1].ready
+        with structlog.testing.capture_logs() as logs, stack.no_descriptor_left():
+            stack.eventually(lambda: made._lacked > 5, what="probes that could not be made")
+        assert [(line["event"], line["lacking"]) for line in logs] == [
+            ("probes-not-possible", "file descriptors")
+        ]
+        assert changes.empty()
+        assert made.state("a").ready
     assert changes.get(timeout=20)[1].ready is False
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,15 +35,27 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def no_descriptor_left() -> Iterator[None]:
-    """This process cannot open one more file."""
-    lowest = os.open(os.devnull, os.O_RDONLY)
-    os.close(lowest)
+    """This process cannot open one more file; what it closes meanwhile is taken at once."""
+    taken = [os.open(os.devnull, os.O_RDONLY)]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0], hard))
+    end = threading.Event()
+
+    def take() -> None:
+        while not end.wait(0.001):
+            with contextlib.suppress(OSError):
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+
+    taker = threading.Thread(target=take)
+    taker.start()
     try:
         yield
     finally:
+        end.set()
+        taker.join()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in taken:
+            os.close(descriptor)
 
 
 def eventually(look: Callable[[], T], *, what: str, seconds: float = 60) -> T:
