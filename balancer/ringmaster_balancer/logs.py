@@ -155,7 +155,7 @@ class Outlet:
         if self._gather and pieces[0] is not None:
             time.sleep(self._gather)
         with contextlib.suppress(queue.Empty):
-            while True:
+            while len(pieces) < self._most:
                 pieces.append(self._waiting.get_nowait())
         return pieces
 
