@@ -155,7 +155,7 @@ class Outlet:
         if self._gather and pieces[0] is not None:
             time.sleep(self._gather)
         with contextlib.suppress(queue.Empty):
-            while True:
+            while len(pieces) < self._most:
                 pieces.append(self._waiting.get_nowait())
         return pieces
 
@@ -262,11 +262,15 @@ def _detach_stderr(process: str) -> None:
         most=_MOST,
         encoding=stream.encoding,
         noted=lambda count: (
-            f'level=warning process={process} event="log lines lost" count={count}\n'
+            f'{_stamp()} level=warning process={process} event="log lines lost" count={count}\n'
         ),
     )
     sys.stderr = _Stream(outlet, encoding=stream.encoding)
     atexit.register(outlet.close, _CLOSING)
+
+
+def _stamp() -> str:
+    return time.strftime("time=%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _outlet() -> Outlet | None:

@@ -108,7 +108,7 @@ async def watch(certificate: Certificate) -> None:
     """Renew it whenever its files have changed, or somebody asks. Ends by being cancelled."""
     while True:
         asked = await certificate.asked(within=_WATCH_SECONDS)
-        if certificate.changed() or asked:
+        if await asyncio.to_thread(certificate.changed) or asked:
             await renew(certificate)
             await asyncio.sleep(_PAUSE_SECONDS)
 

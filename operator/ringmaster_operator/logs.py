@@ -27,9 +27,7 @@ _AGAIN = 0.02  # seconds between two attempts on a descriptor that was made non-
 
 def configure() -> None:
     """Set up structlog for this process. Called once, at the entry."""
-    sys.stderr = detached(
-        sys.stderr, note=lambda count: f'level=warning event="log lines lost" count={count}\n'
-    )
+    sys.stderr = detached(sys.stderr, note=_lost)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -43,6 +41,11 @@ def configure() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _lost(count: int) -> str:
+    stamp = time.strftime("time=%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return f'{stamp} level=warning event="log lines lost" count={count}\n'
 
 
 def detached(stream: TextIO | None, *, note: Callable[[int], str]) -> TextIO:
@@ -62,7 +65,7 @@ class _Detached(io.TextIOBase):
     """A text stream whose writer neither waits nor fails.
 
     A thread writes. Beyond `_MOST` pieces that wait, or where writing fails, lines are lost and
-    counted; `note` words the line that says so once writing succeeds again.
+    counted; `note` words the line that says so once all that waited is written.
     """
 
     errors = "backslashreplace"  # click, which looks whether a stream is sound, wants to know
@@ -103,18 +106,25 @@ class _Detached(io.TextIOBase):
 
     def _run(self) -> None:
         while (text := self._waiting.get()) is not None:
-            try:
-                self._write_all(text)
-                if self._lost:
-                    lost, self._lost = self._lost, 0
-                    self._write_all(self._note(lost))
-            except OSError:
+            if not self._written(text):
                 self._lost += text.count("\n")
+            elif self._waiting.empty():
+                self._tell()
+        self._tell()
 
-    def _write_all(self, text: str) -> None:
+    def _tell(self) -> None:
+        lost = self._lost
+        if lost and self._written(self._note(lost)):
+            self._lost -= lost
+
+    def _written(self, text: str) -> bool:
+        """Whether it could be written, which may take as long as it likes."""
         view = memoryview(text.encode(self.encoding, "backslashreplace"))
         while view:
             try:
                 view = view[os.write(self._stream.fileno(), view) :]
             except BlockingIOError:  # somebody made our output non-blocking
                 time.sleep(_AGAIN)
+            except OSError:
+                return False
+        return True

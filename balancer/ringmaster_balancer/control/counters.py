@@ -55,7 +55,8 @@ def _by_key(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _durations(every: list[Stats]) -> dict[str, Any]:
-    """Histograms of the same bounds."""
+    """Histograms of the same bounds; a sum of none has none."""
+    every = [each for each in every if each["bounds"]]
     if not every:
         return {"bounds": [], "counts": [], "sum": 0.0}
     return {

@@ -58,6 +58,11 @@ def test_a_worker_that_ended_keeps_its_counts_and_nothing_that_it_held():
     assert counters.ended({}) == {}
 
 
+def test_a_worker_that_ended_before_its_first_report_adds_nothing():
+    nothing = counters.total([counters.ended({})])
+    assert counters.total([nothing, stats()]) == counters.total([stats()])
+
+
 def test_the_data_planes_own_counts_have_this_shape():
     real = proxy.DataPlane().stats()
     assert set(counters.total([real])) <= set(real)
