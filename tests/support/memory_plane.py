@@ -81,10 +81,7 @@ class _Turns(turns.Turns):
     """Served by `settle`: there is no loop to call it."""
 
     def _schedule(self) -> None:
-        self._scheduled = True
-
-    def due(self) -> bool:
-        return self._scheduled
+        self.scheduled = True
 
 
 @dataclass(frozen=True)
@@ -225,6 +222,7 @@ class World:
     wire: Wire = field(default_factory=Wire)
     output: bytes = b""
     servers: list[tuple[Server, upstream.Upstream, Wire]] = field(default_factory=list)
+    paused: bool = False  # nobody's turn comes
 
     def __post_init__(self) -> None:
         self.client = _Client(self.plane)
@@ -271,7 +269,7 @@ class World:
                 else:
                     _end(connection, wire)
             moved |= _lose(connection, wire)
-        if self.plane.turns.due():
+        if self.plane.turns.scheduled and not self.paused:
             moved = True
             self.plane.turns.serve()
         return moved

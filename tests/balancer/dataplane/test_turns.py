@@ -169,6 +169,11 @@ class Stream(turns.Stream):
         return False
 
 
+async def some_turns():
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 def test_connections_share_a_turn_and_take_turns():
     async def scenario():
         done = []
@@ -197,8 +202,7 @@ def test_a_fault_in_one_turn_keeps_nobody_from_theirs():
         streams[0].work = lambda: 1 / 0
         for stream in streams:
             stream.give_way()
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await some_turns()
         assert done == streams[1:]
         assert len(faults) == 1
 
@@ -212,7 +216,7 @@ def test_a_stream_reads_when_neither_held_nor_waiting():
         stream.give_way()
         stream.hold()
         assert wire.paused
-        await asyncio.sleep(0)
+        await some_turns()
         assert wire.paused  # its turn has come, and it is held still
         stream.held = False
         stream.read_on()
@@ -225,12 +229,12 @@ def test_a_response_that_came_whole_is_delivered_although_its_connection_is_lost
     """RFC 9112 §8: it is complete, however its connection ended and whosever turn it was."""
     body = b"HTTP/1.1 200 OK\r\n" + CHUNKED + TINY * 1_000 + LAST
     world = memory_plane.World(answer=lambda _: [body])
-    world.plane.turns.due = lambda: False  # nobody's turn comes
+    world.paused = True
     world.feed(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
     before = world.output.count(b"x")
     assert 0 < before < 1_000
     world.lose_server(reset=True)
-    del world.plane.turns.due
+    world.paused = False
     world.settle()
     (reply,) = memory_plane.replies(world.output, [b"GET"], ended=False)
     assert (reply.complete, reply.body) == (True, b"x" * 1_000)
