@@ -234,6 +234,22 @@ def test_all_that_came_before_a_server_broke_off_is_delivered(tmp_path, version,
     planned(tmp_path, scripted.breaks_off, scenario)
 
 
+@pytest.mark.parametrize("path", ["/length", "/chunks"])
+def test_a_client_that_never_reads_its_last_response_is_cut(tmp_path, monkeypatch, path):
+    monkeypatch.setattr(clients, "_LINGER", 0.05)
+
+    async def scenario(stand, _client):
+        options = {"ssl": anyone(), "server_hostname": "x"}
+        client = await scripted.SlowReader.connect(stand.port, **options)
+        client.writer.transport.pause_reading()
+        client.writer.write(scripted.get(path, extra=["Connection: close"]))
+        await scripted.eventually(lambda: stand.upstreams["web-0"].requests == 1)
+        await scripted.eventually(lambda: len(stand.plane.clients) == 1)
+        client.writer.close()
+
+    planned(tmp_path, scripted.breaks_off, scenario, timeouts={"bodySeconds": 0.3})
+
+
 def test_a_last_response_waits_for_its_slow_reader(tmp_path, monkeypatch):
     monkeypatch.setattr(clients, "PARTING", 0.05)
     monkeypatch.setattr(clients, "_LINGER", 0.05)
