@@ -7,6 +7,7 @@ import contextlib
 import errno
 import queue
 import sys
+import threading
 import time
 
 import psutil
@@ -71,6 +72,13 @@ def ask(probe, answer, requests=None):
 @pytest.mark.parametrize("status", [200, 204, 301, 399])
 def test_http_is_good_from_200_to_399(status):
     assert ask(http(), b"HTTP/1.1 %d Some Words\r\n\r\n" % status) is True
+
+
+@pytest.mark.parametrize(("status", "good"), [(200, True), (500, False)])
+def test_an_interim_response_is_not_the_answer_yet(status, good):
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    final = b"HTTP/1.1 %d Some Words\r\n\r\n" % status
+    assert ask(http(), b"HTTP/1.1 100 Continue\r\n\r\n" + hints + final) is good
 
 
 @pytest.mark.parametrize("status", [100, 199, 400, 404, 500, 503])
@@ -218,21 +226,36 @@ def test_a_change_is_called_back_and_kept(prober):
 
 
 def test_what_we_lack_ourselves_changes_no_judgement_and_is_said_once_a_minute(prober):
-    made, changes, loop = prober
-    listening = server(b"HTTP/1.1 200 OK\r\n\r\n")
-    port = on(loop, listening.__aenter__())
-    probe = http().model_copy(update={"failure_threshold": 1, "period_seconds": 0.01})
-    made.add(target(probe, port=port))
-    assert changes.get(timeout=20)[1].ready
-    with structlog.testing.capture_logs() as logs, stack.no_descriptor_left():
+    made, changes, _ = prober
+    lacking = threading.Event()
+
+    async def execute(_command, _seconds):
+        if lacking.is_set():
+            raise OSError(errno.EMFILE, "Too many open files")
+        return True
+
+    probe = pod.Probe(
+        exec=pod.Exec(command=("true",)), failure_threshold=1, period_seconds=1
+    ).model_copy(update={"period_seconds": 0.01})
+    with structlog.testing.capture_logs() as logs:
+        made.add(target(probe, execute=execute))
+        assert changes.get(timeout=20)[1].ready
+        lacking.set()
         stack.eventually(lambda: made._lacked > 5, what="probes that could not be made")
     assert [(line["event"], line["lacking"]) for line in logs] == [
         ("probes-not-possible", "file descriptors")
     ]
     assert changes.empty()
     assert made.state("a").ready
-    on(loop, listening.__aexit__(None, None, None))
-    assert changes.get(timeout=20)[1].ready is False
+
+
+@pytest.mark.parametrize("probe", [TCP, http()])
+def test_without_a_descriptor_no_probe_is_made(probe):
+    async def run():
+        with stack.no_descriptor_left(), pytest.raises(probes.CannotProbe, match="descriptors"):
+            await probes.check(target(probe, port=1), probe)
+
+    asyncio.run(run())
 
 
 def test_a_command_for_which_we_have_no_process_left_says_nothing_of_the_replica():
