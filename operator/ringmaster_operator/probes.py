@@ -29,6 +29,8 @@ Executor = Callable[[tuple[str, ...], float], Awaitable[bool]]
 
 _STATUS_LIMIT = 4096  # bytes of a status line
 _GOOD = range(200, 400)  # as the kubelet has it
+_INTERIM = range(100, 200)  # not the answer yet, RFC 9110 section 15.2
+_HEADS_END = frozenset({b"\r\n", b"\n", b""})
 # As Go's net/http, with which the kubelet probes: once, or, since there is no body, never; and
 # what the kubelet leaves out if a template sets it to nothing.
 _WRITTEN_BY_US = frozenset(
@@ -177,7 +179,10 @@ async def _http_get(target: Target, action: pod.HttpGet) -> bool:
     reader, writer = await asyncio.open_connection(target.host, port, limit=_STATUS_LIMIT)
     try:
         writer.write(_request(action, host=f"{target.host}:{port}"))
-        return _is_good(await reader.readline())
+        while (status := _status(await reader.readline())) in _INTERIM:
+            while await reader.readline() not in _HEADS_END:
+                pass
+        return status in _GOOD
     finally:
         writer.close()
 
@@ -241,7 +246,9 @@ def _request(action: pod.HttpGet, *, host: str) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
-def _is_good(status_line: bytes) -> bool:
-    """`HTTP/1.1 204 …`: a status from 200 to 399."""
-    version, _, rest = status_line.partition(b" ")
-    return version.startswith(b"HTTP/") and int(rest[:3]) in _GOOD
+def _status(line: bytes) -> int:
+    """`HTTP/1.1 204 …`: 204. Raises ValueError."""
+    version, _, rest = line.partition(b" ")
+    if not version.startswith(b"HTTP/"):
+        raise ValueError("not HTTP")
+    return int(rest[:3])

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import errno
 import queue
-import re
-import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -62,19 +61,6 @@ async def server(answer: bytes | None, requests: list[bytes] | None = None):
         await asyncio.sleep(0)
 
 
-@contextlib.contextmanager
-def another_process():
-    """A server with descriptors of its own; the port."""
-    command = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        try:
-            yield int(re.search(r"port (\d+)", process.stdout.readline())[1])
-        finally:
-            process.kill()
-
-
 def ask(probe, answer, requests=None):
     async def run():
         async with server(answer, requests) as port:
@@ -86,6 +72,13 @@ def ask(probe, answer, requests=None):
 @pytest.mark.parametrize("status", [200, 204, 301, 399])
 def test_http_is_good_from_200_to_399(status):
     assert ask(http(), b"HTTP/1.1 %d Some Words\r\n\r\n" % status) is True
+
+
+@pytest.mark.parametrize(("status", "good"), [(200, True), (500, False)])
+def test_an_interim_response_is_not_the_answer_yet(status, good):
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    final = b"HTTP/1.1 %d Some Words\r\n\r\n" % status
+    assert ask(http(), b"HTTP/1.1 100 Continue\r\n\r\n" + hints + final) is good
 
 
 @pytest.mark.parametrize("status", [100, 199, 400, 404, 500, 503])
@@ -234,18 +227,35 @@ def test_a_change_is_called_back_and_kept(prober):
 
 def test_what_we_lack_ourselves_changes_no_judgement_and_is_said_once_a_minute(prober):
     made, changes, _ = prober
-    probe = http().model_copy(update={"failure_threshold": 1, "period_seconds": 0.01})
-    with another_process() as port:
-        made.add(target(probe, port=port))
+    lacking = threading.Event()
+
+    async def execute(_command, _seconds):
+        if lacking.is_set():
+            raise OSError(errno.EMFILE, "Too many open files")
+        return True
+
+    probe = pod.Probe(
+        exec=pod.Exec(command=("true",)), failure_threshold=1, period_seconds=1
+    ).model_copy(update={"period_seconds": 0.01})
+    with structlog.testing.capture_logs() as logs:
+        made.add(target(probe, execute=execute))
         assert changes.get(timeout=20)[1].ready
-        with structlog.testing.capture_logs() as logs, stack.no_descriptor_left():
-            stack.eventually(lambda: made._lacked > 5, what="probes that could not be made")
-        assert [(line["event"], line["lacking"]) for line in logs] == [
-            ("probes-not-possible", "file descriptors")
-        ]
-        assert changes.empty()
-        assert made.state("a").ready
-    assert changes.get(timeout=20)[1].ready is False
+        lacking.set()
+        stack.eventually(lambda: made._lacked > 5, what="probes that could not be made")
+    assert [(line["event"], line["lacking"]) for line in logs] == [
+        ("probes-not-possible", "file descriptors")
+    ]
+    assert changes.empty()
+    assert made.state("a").ready
+
+
+@pytest.mark.parametrize("probe", [TCP, http()])
+def test_without_a_descriptor_no_probe_is_made(probe):
+    async def run():
+        with stack.no_descriptor_left(), pytest.raises(probes.CannotProbe, match="descriptors"):
+            await probes.check(target(probe, port=1), probe)
+
+    asyncio.run(run())
 
 
 def test_a_command_for_which_we_have_no_process_left_says_nothing_of_the_replica():

@@ -21,12 +21,15 @@ import structlog
 
 from ringmaster_balancer import members, sockets
 from ringmaster_balancer.control import health, threads
+from ringmaster_balancer.dataplane import heads, http1
 
 _log = structlog.get_logger()
 
 # Between the probes of a member in doubt: enough for a listener that is just being replaced.
 _HURRY_SECONDS = 0.02
 _READ_BYTES = 65_536
+_FIELDS = 1000  # in a head, as the data plane takes them
+_HEAD_BYTES = members.Limits().head_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,9 @@ async def check(
         if resource and lacking is not None:
             lacking(resource)
         return None if resource else health.Finding.SILENT
-    except ValueError:  # a status line without end
+    except (EOFError, ValueError, asyncio.LimitOverrunError):  # no head, or none that is one
+        return health.Finding.SILENT
+    except (heads.MalformedError, http1.BadResponseError):
         return health.Finding.SILENT
 
 
@@ -109,8 +114,8 @@ async def _connected(
     """To the first address that takes it; the last one's error is raised."""
     for address in addresses[:-1]:
         with contextlib.suppress(OSError):
-            return await asyncio.open_connection(address, port)
-    return await asyncio.open_connection(addresses[-1], port)
+            return await asyncio.open_connection(address, port, limit=_HEAD_BYTES)
+    return await asyncio.open_connection(addresses[-1], port, limit=_HEAD_BYTES)
 
 
 async def _asked(
@@ -118,13 +123,25 @@ async def _asked(
 ) -> health.Finding:
     head = f"GET {path} HTTP/1.1\r\nHost: {target.address}\r\nUser-Agent: ringmaster-balancer\r\n"
     writer.write(f"{head}Accept: */*\r\nConnection: close\r\n\r\n".encode())
-    words = (await reader.readline()).split(maxsplit=2)
-    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():  # noqa: PLR2004 – version and status
-        return health.Finding.SILENT
+    status = await _final_status(reader)
     # Read on, so that the server does not see its answer reset; a long one is cut off all the same.
     await reader.read(_READ_BYTES)
-    good = http.HTTPStatus.OK <= int(words[1]) < http.HTTPStatus.BAD_REQUEST
-    return health.Finding.GOOD if good else health.Finding.ERROR
+    return health.Finding.GOOD if status < http.HTTPStatus.BAD_REQUEST else health.Finding.ERROR
+
+
+async def _final_status(reader: asyncio.StreamReader) -> int:
+    """Judged as clients' requests judge it: who cannot answer those is not healthy.
+
+    An interim response is none yet (RFC 9110 section 15.2); 101 is one to what nobody asked.
+    """
+    parser = heads.Reader(responses=True, wanted=http1.RESPONSE_FIELDS, limit=_FIELDS)
+    while True:
+        head = await reader.readuntil(b"\r\n\r\n")
+        status = http1.response(head, parser.read(head), b"GET").status
+        if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            raise http1.BadResponseError("it switched protocols unasked")
+        if status >= http.HTTPStatus.OK:
+            return status
 
 
 @dataclass(slots=True)

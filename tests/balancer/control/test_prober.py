@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import re
+import resource
 import socket
 
 import balancer_process as balancers
@@ -52,6 +53,15 @@ async def answering(answer):
         (b"HTTP/1.1 404 Not Found\r\n\r\n", ERROR),
         (b"HTTP/1.1 500 Oh\r\n\r\n", ERROR),
         (b"HTTP/1.1 two hundred\r\n\r\n", SILENT),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", GOOD),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 500 Oh\r\n\r\n", ERROR),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", SILENT),  # RFC 9110 §15.2: no answer yet
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", SILENT),
+        # What a client's request would get 502 or 504 for.
+        (b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", SILENT),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n", SILENT),
+        (b"HTTP/2 200 OK\r\n\r\n", SILENT),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 40_000 + b"\r\n\r\n", SILENT),
         (b"SSH-2.0-OpenSSH\r\n", SILENT),
         (b"\xff" * 100_000, SILENT),
         (b"", SILENT),
@@ -229,7 +239,9 @@ def test_a_prober_without_descriptors_says_so_and_changes_no_judgement(tmp_path)
         balancer.push(balancers.document(("a", server.address)))
         assert session.get(f"{balancer.control}/metrics", timeout=10).ok
         balancers.eventually(lambda: len(server.asked) > 2, what="probes")
-        balancers.allow_descriptors(balancer.pid("control"), 0)
+        pid = balancer.pid("control")
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))  # no new one, whatever is closed
 
         def lacking():
             told = session.get(f"{balancer.control}/metrics", timeout=10).text
