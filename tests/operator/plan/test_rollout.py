@@ -266,3 +266,30 @@ def test_a_pause_is_told_though_nothing_waits_and_hides_no_other_trouble() -> No
     world.runtime.freeze(world.ring()[0])
     world.step()
     assert world.condition("Ready") == ("False", "ReplicasNotAvailable")
+
+
+def test_balancers_probe_as_the_templates_say_that_hold_the_places() -> None:
+    """A path that only a template which never serves knows would end the good ones' service."""
+
+    def template(image: str, path: str) -> dict[str, Any]:
+        made = simulation.template(image)
+        probe = {"httpGet": {"path": path, "port": 5000}}
+        (container,) = made["spec"]["containers"]
+        container |= {"ports": [{"name": "http", "containerPort": 5000}], "readinessProbe": probe}
+        return made
+
+    def path() -> str | None:
+        found: str | None = world.pushed[1]["health"]["path"]
+        return found
+
+    world = simulation.World(replicas=2, template=template("v1", "/old"))
+    world.run(3.0)
+    assert path() == "/old"
+    world.edit(template=template("broken", "/new"))
+    world.run(5.0)
+    assert path() == "/old"
+    world.edit(template=template("v3", "/newest"))
+    world.run(1.8)  # one of two runs it
+    assert path() is None
+    world.run(10.0)
+    assert path() == "/newest"
