@@ -211,17 +211,21 @@ def test_a_successor_gives_its_room_to_a_good_replica_once_there_is_no_surge() -
     assert len(world.runtime.living()) == 3
 
 
-@pytest.mark.parametrize(("replicas", "old", "new"), [(4, 10, 3), (1, 6, 7)])
+@pytest.mark.parametrize(
+    ("replicas", "surge", "wanted", "old", "new"),
+    [(4, 1, 12, 10, 3), (1, 1, 12, 6, 7), (2, 4, 6, 5, 5), (2, 1, 6, 5, 2)],
+)
 def test_places_added_while_a_rollout_hangs_are_shared_as_a_deployment_shares_them(
-    replicas: int, old: int, new: int
+    replicas: int, surge: int, wanted: int, old: int, new: int
 ) -> None:
     """Kubernetes' "proportional scaling": 4 old and 1 new of 4 + 1 become 10 and 3 of 12 + 1."""
-    world = simulation.World(replicas=replicas)
+    strategy = {"rollingUpdate": {"maxSurge": surge}}
+    world = simulation.World(replicas=replicas, strategy=strategy)
     world.run(3.0)
     (good,) = {body.birth.revision for body in world.runtime.living()}
     world.edit(template=simulation.template("broken"))
     world.run(5.0)
-    world.edit(replicas=12)
+    world.edit(replicas=wanted)
     world.run(5.0)
     revisions = [body.birth.revision for body in world.runtime.living()]
     assert (revisions.count(good), len(revisions)) == (old, old + new)
