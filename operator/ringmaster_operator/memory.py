@@ -118,6 +118,7 @@ class Memory:
     successors: dict[int, Place] = field(default_factory=dict)
     drains: dict[str, Drain] = field(default_factory=dict)
     proven: tuple[str, ...] = ()  # uids of replicas that have been ready once
+    told: tuple[str, ...] = ()  # uids of unready replicas of which an event has told why
     stand_ins: dict[str, StandIn] = field(default_factory=dict)  # by uid; empty unless a clock errs
     members: tuple[Member, ...] = ()
     accepted: Accepted | None = None  # the spec acted on last; None: none was accepted yet
@@ -156,6 +157,7 @@ class Memory:
             u: StandIn(**_known(StandIn, s)) for u, s in raw.get("stand_ins", {}).items()
         }
         values["proven"] = tuple(raw.get("proven", ()))
+        values["told"] = tuple(raw.get("told", ()))
         values["members"] = tuple(Member(**_known(Member, m)) for m in raw.get("members", ()))
         values["revisions"] = tuple(
             Revision(**_known(Revision, r)) for r in raw.get("revisions", ())

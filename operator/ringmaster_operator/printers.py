@@ -263,7 +263,7 @@ def _conditions(document: Document) -> list[str]:
 def _replicas(replicas: Sequence[Document]) -> list[str]:
     if not replicas:
         return [_field("Replicas", "<none>")]
-    rows = [["NAME", "MEMBER", "PHASE", "READY", "RING", "ADDRESS"]]
+    rows = [["NAME", "MEMBER", "PHASE", "READY", "RING", "ADDRESS", "MESSAGE"]]
     for replica in replicas:
         status = replica.get("status") or {}
         rows.append(
@@ -274,6 +274,7 @@ def _replicas(replicas: Sequence[Document]) -> list[str]:
                 "yes" if status.get("ready") else "no",
                 _cell(status.get("ring")),
                 _cell(status.get("address")),
+                _cell(status.get("message")),
             ]
         )
     return ["Replicas:", *columns(rows, indent="  ")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Executor = Callable[[tuple[str, ...], float], Awaitable[bool]]
 
 _STATUS_LIMIT = 4096  # bytes of a status line
+_QUESTION_LIMIT = 200  # characters of what was asked, in an event
 _GOOD = range(200, 400)  # as the kubelet has it
 _INTERIM = range(100, 200)  # not the answer yet, RFC 9110 section 15.2
 _HEADS_END = frozenset({b"\r\n", b"\n", b""})
@@ -114,16 +116,16 @@ class Prober:
         await asyncio.sleep(born + probe.initial_delay_seconds - time.monotonic())
         while True:
             began = time.monotonic()
-            good = await self._asked(target, probe)
+            wrong = await self._asked(target, probe)
             state = self._states.get(target.uid)
             if state is None:
                 return
-            if good is not None:
-                state = self._judge(target, probe, state, good=good)
+            if wrong is not None:
+                state = self._judge(target, probe, state, wrong=wrong)
             pause = readiness.delay(state, age=time.monotonic() - born, probe=probe)
             await asyncio.sleep(began + pause - time.monotonic())
 
-    async def _asked(self, target: Target, probe: pod.Probe) -> bool | None:
+    async def _asked(self, target: Target, probe: pod.Probe) -> str | None:
         """The result of one probe; None if we could not make it, which says nothing of the replica."""
         try:
             return await check(target, probe)
@@ -136,9 +138,9 @@ class Prober:
             return None
 
     def _judge(
-        self, target: Target, probe: pod.Probe, before: readiness.Readiness, *, good: bool
+        self, target: Target, probe: pod.Probe, before: readiness.Readiness, *, wrong: str
     ) -> readiness.Readiness:
-        state = readiness.after(before, good=good, now=self._clock(), probe=probe)
+        state = readiness.after(before, good=not wrong, now=self._clock(), probe=probe, wrong=wrong)
         self._states[target.uid] = state
         if state.ready is not before.ready:
             self._tell(target.uid, state)
@@ -152,45 +154,82 @@ class Prober:
             self._log.exception("readiness-not-told", uid=uid)
 
 
-async def check(target: Target, probe: pod.Probe) -> bool:
-    """Ask once, within the probe's timeout.
+async def check(target: Target, probe: pod.Probe) -> str:
+    """Ask once, within the probe's timeout: what was asked and is wrong; empty if all is well.
 
     Raises:
         CannotProbe: the operator itself lacks something, which the words name.
     """
     try:
         async with asyncio.timeout(probe.timeout_seconds):
-            if probe.http_get is not None:
-                return await _http_get(target, probe.http_get)
-            if probe.tcp_socket is not None:
-                return await _tcp_connect(target, probe.tcp_socket)
-            if probe.exec is not None:
-                return await target.execute(probe.exec.command, probe.timeout_seconds)
+            wrong = await _ask(target, probe)
     except Exception as error:
         lacking = errors.shortage(error)
         if lacking:
             raise CannotProbe(lacking) from error
-        return False  # whatever goes wrong, the answer is no; the watch goes on
-    return True
+        wrong = _words(error, probe)  # whatever it is, the answer is no; the watch goes on
+    return f"{_question(target, probe)}: {wrong}" if wrong else ""
 
 
-async def _http_get(target: Target, action: pod.HttpGet) -> bool:
+async def _ask(target: Target, probe: pod.Probe) -> str:
+    """What is wrong, as far as there is an answer."""
+    if probe.http_get is not None:
+        return await _http_get(target, probe.http_get)
+    if probe.tcp_socket is not None:
+        return await _tcp_connect(target, probe.tcp_socket)
+    if probe.exec is not None and not await target.execute(
+        probe.exec.command, probe.timeout_seconds
+    ):
+        return "did not exit with 0"
+    return ""
+
+
+def _question(target: Target, probe: pod.Probe) -> str:
+    if (get := probe.http_get) is not None:
+        path = get.path.removeprefix("/")
+        return f"GET http://{target.host}:{_port(target, get.port)}/{path}"[:_QUESTION_LIMIT]
+    if probe.tcp_socket is not None:
+        return f"connect to {target.host}:{_port(target, probe.tcp_socket.port)}"
+    command = probe.exec.command if probe.exec is not None else ()
+    return f"command {shlex.join(command)}"[:_QUESTION_LIMIT]
+
+
+def _words(error: Exception, probe: pod.Probe) -> str:
+    number = getattr(error, "errno", None)
+    if isinstance(error, TimeoutError) and number is None:
+        return f"no answer within {probe.timeout_seconds} s"
+    return os.strerror(number).lower() if number else str(error) or type(error).__name__
+
+
+async def _http_get(target: Target, action: pod.HttpGet) -> str:
     port = _port(target, action.port)
     reader, writer = await asyncio.open_connection(target.host, port, limit=_STATUS_LIMIT)
     try:
         writer.write(_request(action, host=f"{target.host}:{port}"))
-        while (status := _status(await reader.readline())) in _INTERIM:
-            while await reader.readline() not in _HEADS_END:
-                pass
-        return status in _GOOD
+        status = await _final_status(reader)
     finally:
         writer.close()
+    if status is None:
+        return "no HTTP answer"
+    return "" if status in _GOOD else f"status {status}"
 
 
-async def _tcp_connect(target: Target, action: pod.TcpSocket) -> bool:
+async def _final_status(reader: asyncio.StreamReader) -> int | None:
+    """That of the answer behind interim ones; None if it is no HTTP."""
+    while True:
+        version, _, rest = (await reader.readline()).partition(b" ")
+        if not (version.startswith(b"HTTP/") and rest[:3].isdigit()):
+            return None
+        if int(rest[:3]) not in _INTERIM:
+            return int(rest[:3])
+        while await reader.readline() not in _HEADS_END:
+            pass
+
+
+async def _tcp_connect(target: Target, action: pod.TcpSocket) -> str:
     _, writer = await asyncio.open_connection(target.host, _port(target, action.port))
     writer.close()
-    return True
+    return ""
 
 
 async def run_command(
@@ -244,11 +283,3 @@ def _request(action: pod.HttpGet, *, host: str) -> bytes:
         f"{name}: {value}" for name, value in fields if value or name.lower() not in _NOT_EMPTY
     ]
     return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
-
-
-def _status(line: bytes) -> int:
-    """`HTTP/1.1 204 …`: 204. Raises ValueError."""
-    version, _, rest = line.partition(b" ")
-    if not version.startswith(b"HTTP/"):
-        raise ValueError("not HTTP")
-    return int(rest[:3])

@@ -23,23 +23,32 @@ class Readiness:
     """Ready or not since when (seconds since 1970), and what speaks against it.
 
     `streak` counts the results in a row that contradict `ready`; `proven` says whether it was ever
-    ready.
+    ready; `wrong` is what the last probe found, empty while it is good or none was made.
     """
 
     ready: bool
     since: float
     streak: int = 0
     proven: bool = False
+    wrong: str = ""
+
+    @property
+    def message(self) -> str:
+        """Why it is not ready, in the kubelet's words; empty if it is, or nothing is known."""
+        return "" if self.ready or not self.wrong else f"Readiness probe failed: {self.wrong}"
 
 
-def after(state: Readiness, *, good: bool, now: float, probe: pod.Probe) -> Readiness:
+def after(
+    state: Readiness, *, good: bool, now: float, probe: pod.Probe, wrong: str = ""
+) -> Readiness:
     """The state after one more result; the same object if nothing changed."""
     if good is state.ready:
-        return replace(state, streak=0) if state.streak else state
+        same = state.streak == 0 and state.wrong == wrong
+        return state if same else replace(state, streak=0, wrong=wrong)
     streak = state.streak + 1
     if streak < (probe.success_threshold if good else probe.failure_threshold):
-        return replace(state, streak=streak)
-    return Readiness(ready=good, since=now, proven=state.proven or good)
+        return replace(state, streak=streak, wrong=wrong)
+    return Readiness(ready=good, since=now, proven=state.proven or good, wrong=wrong)
 
 
 def delay(state: Readiness, *, age: float, probe: pod.Probe) -> float:

@@ -36,7 +36,6 @@ class Report:
 
 def membership(server_set: spec.ServerSet, value: memory.Memory, *, target: str) -> dict[str, Any]:
     """The wire document (design.md, "The wire") for what was remembered as decided."""
-    known = next((r.template for r in value.revisions if r.hash == target), None)
     return {
         "epoch": value.epoch,
         "generation": value.generation,
@@ -46,7 +45,7 @@ def membership(server_set: spec.ServerSet, value: memory.Memory, *, target: str)
         "proxy": server_set.spec.balancer.proxy.model_dump(
             mode="json", by_alias=True, exclude_none=True
         ),
-        "health": spec.health(known or server_set.spec.template),
+        "health": _health(server_set, value, target=target),
         "members": [
             {
                 "id": member.id,
@@ -58,6 +57,22 @@ def membership(server_set: spec.ServerSet, value: memory.Memory, *, target: str)
             for member in value.members
         ],
     }
+
+
+def _health(server_set: spec.ServerSet, value: memory.Memory, *, target: str) -> dict[str, Any]:
+    """How balancers probe all members alike: as the templates say that hold the places.
+
+    Not as the target says, which may be one that never serves. Where templates differ, as in the
+    middle of a rollout, one path may be unknown to the others: a connect then, in the rhythm of
+    the target.
+    """
+    known = {r.hash: r.template for r in value.revisions}
+    of_target = spec.health(known.get(target, server_set.spec.template))
+    held = {place.revision for place in value.places.values() if place.wanted} & known.keys()
+    found = [spec.health(known[revision]) for revision in sorted(held)] or [of_target]
+    if all(each == found[0] for each in found):
+        return found[0]
+    return {**of_target, "path": None}
 
 
 def stamp(

@@ -227,6 +227,18 @@ def test_a_stopped_replica_becomes_unready_and_can_be_killed(world):
     wait_gone(world)
 
 
+def test_one_that_does_not_get_ready_says_why_and_no_longer_once_it_stops(real_mortal_world):
+    """On Kubernetes the kubelet says it, in events of the pod."""
+    world = real_mortal_world
+    world.runtime.create(birth(OWNER, program=Program.SILENT))
+    said = world.wait(lambda: only(world).message, what="a word on the probe")
+    address = only(world).address
+    assert said == f"Readiness probe failed: GET http://{address}/heartbeat: connection refused"
+    world.crash(only(world))
+    world.wait(lambda: only(world).phase is observed.Phase.FAILED, what="its end")
+    assert "probe" not in only(world).message
+
+
 def test_a_stopped_replica_delays_no_other(real_world):
     real_world.runtime.create(birth(OWNER, 0))
     real_world.freeze(wait_ready(real_world)[0])

@@ -13,6 +13,7 @@ import pytest
 import requests
 import stack as stacks
 import unwritable
+import yaml
 
 
 @pytest.fixture
@@ -183,3 +184,22 @@ def test_without_files_the_set_that_is_kept_is_served_again(folder):
     stacks.eventually(lambda: served(second), what="an answer without a file")
     stacks.eventually(lambda: "serverset/api" in second.log.read_text(), what="the hint")
     assert stacks.stop(second) == 0
+
+
+def test_a_good_server_that_dies_beside_a_successor_that_never_serves_is_made_anew(folder):
+    stack = stacks.start(folder)
+    good = stack.wait_active(3)
+    document = yaml.safe_load(stacks.SPEC.read_text())
+    document["spec"]["template"]["spec"]["containers"][0]["command"] = ["sleep", "600"]
+    changed = folder / "changed.yaml"
+    changed.write_text(yaml.safe_dump(document))
+    stack.cli("apply", "-f", str(changed))
+    stacks.eventually(
+        lambda: stack.serverset()["status"]["updatedReplicas"] == 1, what="a successor"
+    )
+    os.kill(stack.pid_of(good["web-0"]), signal.SIGKILL)
+    stacks.eventually(
+        lambda: len(found := stack.active()) == 3 and found["web-0"] != good["web-0"],
+        what="another one in its place",
+    )
+    assert stacks.stop(stack) == 0

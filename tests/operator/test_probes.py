@@ -64,7 +64,7 @@ async def server(answer: bytes | None, requests: list[bytes] | None = None):
 def ask(probe, answer, requests=None):
     async def run():
         async with server(answer, requests) as port:
-            return await probes.check(target(probe, port=port), probe)
+            return not await probes.check(target(probe, port=port), probe)
 
     return asyncio.run(run())
 
@@ -96,6 +96,23 @@ def test_http_is_bad_with_nonsense(answer):
 
 def test_http_is_bad_when_nothing_comes_within_the_timeout():
     assert ask(http(), None) is False
+
+
+@pytest.mark.parametrize(
+    ("answer", "wrong"),
+    [
+        (b"HTTP/1.1 500 Internal Server Error\r\n\r\n", "status 500"),
+        (b"SSH-2.0 200\r\n", "no HTTP answer"),
+        (None, "no answer within 1 s"),
+    ],
+)
+def test_a_bad_probe_says_what_was_asked_and_what_is_wrong(answer, wrong):
+    async def run():
+        async with server(answer) as port:
+            said = await probes.check(target(http("/up"), port=port), http("/up"))
+            assert said == f"GET http://127.0.0.1:{port}/up: {wrong}"
+
+    asyncio.run(run())
 
 
 def test_http_asks_for_the_path_with_the_headers_of_the_template():
@@ -142,7 +159,7 @@ def test_tcp_is_good_where_something_listens_and_bad_where_nothing_does():
     assert ask(TCP, b"") is True
     nobody = target(TCP, port=stack.free_port())
 
-    assert asyncio.run(probes.check(nobody, TCP)) is False
+    assert asyncio.run(probes.check(nobody, TCP)).endswith(": connection refused")
 
 
 @pytest.mark.parametrize(("code", "good"), [("0", True), ("1", False)])
@@ -162,7 +179,8 @@ def test_a_command_that_takes_too_long_is_bad_and_ended(tmp_path):
         finally:
             ended.append(True)
 
-    assert asyncio.run(probes.check(target(probe, execute=execute), probe)) is False
+    said = asyncio.run(probes.check(target(probe, execute=execute), probe))
+    assert said.endswith(": no answer within 1 s")
     assert ended
 
 
@@ -175,7 +193,7 @@ def test_what_a_command_started_ends_with_it(tmp_path):
     async def execute(command, _seconds):
         return await probes.run_command(command, env={"PATH": "/bin:/usr/bin"})
 
-    assert asyncio.run(probes.check(target(probe, execute=execute), probe)) is False
+    assert asyncio.run(probes.check(target(probe, execute=execute), probe))
     grandchild = int(noted.read_text())
     stack.eventually(
         lambda: (
@@ -192,7 +210,8 @@ def test_a_command_that_cannot_be_started_is_bad():
     async def execute(command, _seconds):
         return await probes.run_command(command, env={})
 
-    assert asyncio.run(probes.check(target(probe, execute=execute), probe)) is False
+    said = asyncio.run(probes.check(target(probe, execute=execute), probe))
+    assert said == "command no-such-program: no such file or directory"
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def plan(
     rollout.advance(draft)
     departures = leaving.decide(draft)
     creates = births.decide(draft)
+    told = places.tell_unready(draft)
     unseen = draft.unseen()
     return Plan(
         marks=departures.marks,
@@ -75,7 +76,7 @@ def plan(
         ),
         waits=tuple(draft.waits),
         notes=tuple(draft.notes),
-        memory=_remember(draft, departures.drains),
+        memory=replace(_remember(draft, departures.drains), told=told),
         target=draft.target,
         used_names=_used_names(draft),
         gone_victims=_gone_victims(draft, departures.marks),

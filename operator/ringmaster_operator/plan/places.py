@@ -18,6 +18,8 @@ from ringmaster_operator.plan.world import alive
 
 # Ready for this long, and earlier failures of the place are forgiven.
 FORGIVE_SECONDS = 10.0
+# How long a start may fail its probes before an event says why: most have answered by then.
+TELL_SECONDS = 5.0
 
 
 def recognise(draft: Draft) -> None:
@@ -63,6 +65,23 @@ def heal(draft: Draft) -> None:
             _replace_sick(draft, ordinal)
         elif not draft.places[ordinal].due:
             draft.fail(ordinal, observed.Reason.EMERGENCY, _obituary(draft, ordinal))
+
+
+def tell_unready(draft: Draft) -> tuple[str, ...]:
+    """Have an event say why a replica is not ready, once until it is; the uids of those told of.
+
+    One that was ready is told of at once, one that starts after a while.
+    """
+    unready = {
+        r.uid: r for g in draft.world.groups.values() for r in g if not r.ready and r.message
+    }
+    told = set(draft.before.told) & unready.keys()
+    for replica in (r for uid, r in unready.items() if uid not in told | draft.leaving.keys()):
+        since = replica.created_at if replica.unready_since is None else replica.unready_since
+        if replica.uid in draft.world.proven or since + TELL_SECONDS <= draft.world.now:
+            draft.note("Warning", "Unhealthy", f"{replica.name}: {replica.message}")
+            told.add(replica.uid)
+    return tuple(sorted(told))
 
 
 def _see(draft: Draft, replica: observed.Replica, *, beside: bool = False) -> None:
@@ -273,7 +292,7 @@ def _replace_sick(draft: Draft, ordinal: int) -> None:
     """The successor runs first, if there is room beside; else the sick one goes first."""
     place = draft.places[ordinal]
     if not place.due:
-        draft.fail(ordinal, observed.Reason.EMERGENCY, "not ready for too long")
+        draft.fail(ordinal, observed.Reason.EMERGENCY, _complaint(draft.holders(ordinal)))
     if draft.phantom(ordinal):
         return
     if not draft.places[ordinal].vacate and draft.room() > 0:
@@ -284,6 +303,12 @@ def _replace_sick(draft: Draft, ordinal: int) -> None:
         draft.change(ordinal, vacate=True)
         for replica in draft.holders(ordinal):
             draft.leave(replica, "not ready for too long")
+
+
+def _complaint(sick: Sequence[observed.Replica]) -> str:
+    newest = max(sick, key=lambda r: r.attempt)
+    said = f": {newest.message}" if newest.message else ""
+    return f"{newest.name} is not ready for too long{said}"
 
 
 def _obituary(draft: Draft, ordinal: int, *, beside: bool = False) -> str:

@@ -89,8 +89,9 @@ def _thrives(draft: Draft) -> bool:
 def shares(draft: Draft, count: int) -> list[str]:
     """The revisions for so many new places: in the proportion that a rollout has reached.
 
-    As a Deployment scales its ReplicaSets (docs: "Proportional scaling"), so that a template which
-    never gets ready is given its share of the new places and not all of them. Empty: the target.
+    As a Deployment scales its ReplicaSets to replicas + maxSurge (docs: "Proportional scaling"), so
+    that a template which never gets ready is given its share and not all of the new places. The
+    target's share includes the successors that there is room for. Empty: the target.
     """
     wanted = draft.wanted()
     held_by = Counter(draft.places[o].revision for o in wanted if held(draft, o))
@@ -98,7 +99,9 @@ def shares(draft: Draft, count: int) -> list[str]:
         return [""] * count
     started = sum(p.seen or p.tried_at > 0 for o, p in draft.successors.items() if o in wanted)
     total = len(wanted) + started
-    old = (2 * count * held_by.total() + total - 1) // (2 * total)  # rounded, a half goes down
+    held_now = held_by.total()
+    grown = (2 * held_now * draft.world.ceiling + total - 1) // (2 * total)  # rounded, a half down
+    old = min(count, max(0, grown - held_now))
     return [held_by.most_common(1)[0][0]] * old + [""] * (count - old)
 
 

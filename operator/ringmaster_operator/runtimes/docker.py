@@ -396,7 +396,11 @@ class DockerRuntime:
             ready_since=since if ready else None,
             unready_since=None if ready else since,
             address=docker_view.address(container, view.port if view else 5000),
-            message=container.last_words if phase is observed.Phase.FAILED else "",
+            message=container.last_words
+            if phase is observed.Phase.FAILED
+            else state.message
+            if state
+            else "",
         )
 
     def _phase(self, container: docker_view.Container) -> observed.Phase:

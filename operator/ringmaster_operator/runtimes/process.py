@@ -81,7 +81,7 @@ class ProcessRuntime:
             if record.owner_uid == owner.uid and _ended(record):
                 self._exited(record.uid)
         mine = [record for record in self._ledger.all() if record.owner_uid == owner.uid]
-        return [record.replica() for record in mine]
+        return [record.replica(unready=self._wrong(record.uid)) for record in mine]
 
     look = observe  # which claims nothing
 
@@ -201,6 +201,10 @@ class ProcessRuntime:
         record = self._ledger.get(uid)
         if record is not None:
             self._notify(record.owner_uid)
+
+    def _wrong(self, uid: str) -> str:
+        state = self._prober.state(uid)
+        return "" if state is None else state.message
 
     def _exited(self, uid: str) -> None:
         """A process ended: kill what it left, reap it, put on record how it ended."""

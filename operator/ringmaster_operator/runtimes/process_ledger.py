@@ -70,8 +70,8 @@ class Record:
         since = self.ready_changed_at or self.created_at
         return readiness.Readiness(ready=self.ready, since=since, proven=self.ever_ready)
 
-    def replica(self) -> observed.Replica:
-        """As the planner sees it."""
+    def replica(self, *, unready: str = "") -> observed.Replica:
+        """As the planner sees it; `unready` says why it is not ready, if that is known."""
         alive = self.exit is None
         ready = alive and self.ready
         return observed.Replica(
@@ -90,7 +90,7 @@ class Record:
             ready_since=self.readiness.since if ready else None,
             unready_since=None if ready else self.readiness.since,
             address=f"127.0.0.1:{self.port}",
-            message=self.exit or "",
+            message=unready if alive else self.exit or "",
         )
 
     def _phase(self) -> observed.Phase:

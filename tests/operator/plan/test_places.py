@@ -176,3 +176,36 @@ def test_an_outdated_one_that_serves_does_not_forgive_the_failures_of_the_target
     wanted = planning.server_set(1, image="v2")
     made = planning.decide(wanted, [old], before=memory.Memory(places={0: place}))
     assert made.memory.places[0].failures == 3
+
+
+REFUSED = "Readiness probe failed: GET http://127.0.0.1:9000/: connection refused"
+
+
+def test_an_event_says_once_why_a_replica_became_unready_and_again_the_next_time() -> None:
+    wanted, good = planning.server_set(1), planning.replica(0)
+    before = planning.at_rest(wanted, [good])
+    bad = replace(good, ready=False, ready_since=None, unready_since=NOW, message=REFUSED)
+    first = planning.decide(wanted, [bad], before=before)
+    assert [str(note.message) for note in first.notes] == [f"r0-1: {REFUSED}"]
+    again = planning.decide(wanted, [bad], before=first.memory, now=NOW + 5)
+    assert (again.notes, again.memory.told) == ((), (good.uid,))
+    well = planning.decide(wanted, [good], before=again.memory, now=NOW + 6)
+    assert well.memory.told == ()
+    assert planning.decide(wanted, [bad], before=well.memory, now=NOW + 7).notes
+
+
+def test_a_start_may_fail_its_probes_for_a_while_before_an_event_says_why() -> None:
+    wanted = planning.server_set(1)
+    starting = planning.unready(0, seconds=4, message=REFUSED)
+    first = planning.decide(wanted, [starting])
+    assert first.notes == ()
+    later = planning.decide(wanted, [starting], before=first.memory, now=NOW + 1)
+    assert [note.reason for note in later.notes] == ["Unhealthy"]
+
+
+def test_the_event_of_a_replacement_says_who_hangs_and_why() -> None:
+    wanted, good = planning.server_set(1), planning.replica(0)
+    before = planning.at_rest(wanted, [good])
+    hanging = replace(good, ready=False, ready_since=None, unready_since=NOW - 10, message=REFUSED)
+    told = [note.message for note in planning.decide(wanted, [hanging], before=before).notes]
+    assert f"web-0: r0-1 is not ready for too long: {REFUSED}" in told

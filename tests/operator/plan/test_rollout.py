@@ -211,17 +211,21 @@ def test_a_successor_gives_its_room_to_a_good_replica_once_there_is_no_surge() -
     assert len(world.runtime.living()) == 3
 
 
-@pytest.mark.parametrize(("replicas", "old", "new"), [(4, 10, 3), (1, 6, 7)])
+@pytest.mark.parametrize(
+    ("replicas", "surge", "wanted", "old", "new"),
+    [(4, 1, 12, 10, 3), (1, 1, 12, 6, 7), (2, 4, 6, 5, 5), (2, 1, 6, 5, 2)],
+)
 def test_places_added_while_a_rollout_hangs_are_shared_as_a_deployment_shares_them(
-    replicas: int, old: int, new: int
+    replicas: int, surge: int, wanted: int, old: int, new: int
 ) -> None:
     """Kubernetes' "proportional scaling": 4 old and 1 new of 4 + 1 become 10 and 3 of 12 + 1."""
-    world = simulation.World(replicas=replicas)
+    strategy = {"rollingUpdate": {"maxSurge": surge}}
+    world = simulation.World(replicas=replicas, strategy=strategy)
     world.run(3.0)
     (good,) = {body.birth.revision for body in world.runtime.living()}
     world.edit(template=simulation.template("broken"))
     world.run(5.0)
-    world.edit(replicas=12)
+    world.edit(replicas=wanted)
     world.run(5.0)
     revisions = [body.birth.revision for body in world.runtime.living()]
     assert (revisions.count(good), len(revisions)) == (old, old + new)
@@ -266,3 +270,30 @@ def test_a_pause_is_told_though_nothing_waits_and_hides_no_other_trouble() -> No
     world.runtime.freeze(world.ring()[0])
     world.step()
     assert world.condition("Ready") == ("False", "ReplicasNotAvailable")
+
+
+def test_balancers_probe_as_the_templates_say_that_hold_the_places() -> None:
+    """A path that only a template which never serves knows would end the good ones' service."""
+
+    def template(image: str, path: str) -> dict[str, Any]:
+        made = simulation.template(image)
+        probe = {"httpGet": {"path": path, "port": 5000}}
+        (container,) = made["spec"]["containers"]
+        container |= {"ports": [{"name": "http", "containerPort": 5000}], "readinessProbe": probe}
+        return made
+
+    def path() -> str | None:
+        found: str | None = world.pushed[1]["health"]["path"]
+        return found
+
+    world = simulation.World(replicas=2, template=template("v1", "/old"))
+    world.run(3.0)
+    assert path() == "/old"
+    world.edit(template=template("broken", "/new"))
+    world.run(5.0)
+    assert path() == "/old"
+    world.edit(template=template("v3", "/newest"))
+    world.run(1.8)  # one of two runs it
+    assert path() is None
+    world.run(10.0)
+    assert path() == "/newest"
