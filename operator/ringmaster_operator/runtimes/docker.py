@@ -110,6 +110,10 @@ class DockerRuntime:
 
     look = observe  # which claims nothing
 
+    def owners(self) -> frozenset[str]:
+        """Whose containers there are notes of: the engine has those of other folders as well."""
+        return self._notes.owners()
+
     def create(self, birth: observed.Birth) -> None:
         """Make a container and start it."""
         if not docker_spec.is_name(birth.name):
