@@ -270,3 +270,23 @@ def test_what_a_lost_database_leaves_behind_is_ended_with_the_rest(folder):
     )
     assert stacks.stop(second) == 0
     assert stacks.marked(stack.state) == []
+
+
+def test_a_watch_goes_on_with_the_operator_that_up_starts_again(folder):
+    stack = stacks.start(folder)
+    names(stack)
+    command = [sys.executable, "-u", "-m", "ringmaster_operator.cli", "get", "-w"]
+    environment = os.environ | {"RINGMASTER_SERVER": stack.api}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as watching:
+        try:
+            read_until(watching, b"web")
+            (operator,) = stack.children("ringmaster_operator")
+            operator.kill()
+            operator.wait()
+            stacks.eventually(stack.serverset, what="another operator")
+            stack.cli("scale", "serverset/web", "--replicas=4")
+            assert b"web    4" in read_until(watching, b"web    4")
+            assert watching.poll() is None
+        finally:
+            watching.kill()
+    assert stacks.stop(stack) == 0
