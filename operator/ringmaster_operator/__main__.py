@@ -39,7 +39,7 @@ from ringmaster_operator.store import watchlog
 from ringmaster_operator.up import specfiles
 
 POLL_SECONDS = 0.1  # how soon a signal or a fence is acted upon
-FILES_SECONDS = 1.0  # how soon a changed spec file is
+LOOK_SECONDS = 1.0  # how soon a changed spec file is
 
 _log = structlog.get_logger()
 
@@ -335,12 +335,14 @@ def _run_until(
 
     acting = threading.Thread(target=act, name="loop", daemon=True)
     acting.start()
-    next_look = time.monotonic() + FILES_SECONDS
+    strays = local.Strays(world)
+    next_look = time.monotonic() + LOOK_SECONDS
     while acting.is_alive() and not ending.is_set():
         time.sleep(POLL_SECONDS)
         if time.monotonic() >= next_look:
             files.look()
-            next_look = time.monotonic() + FILES_SECONDS
+            strays.look()
+            next_look = time.monotonic() + LOOK_SECONDS
     work.stop()
     acting.join()
     if fenced:

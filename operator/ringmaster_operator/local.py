@@ -5,22 +5,27 @@ Law: whoever opens this holds the folder's lock `operator`; nobody else acts on 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import structlog
 
 from ringmaster_operator import conditions, errors, memory, observed, statedir, store
 from ringmaster_operator.api import views
 from ringmaster_operator.runtimes import choice
 
 _POLL = 0.05
-_GRACE = 30  # terminationGracePeriodSeconds' default
+STRAYS_SECONDS = 60.0
+GRACE = 30  # terminationGracePeriodSeconds' default
 _AFTER_GRACE = 10.0  # for the kernel to end what got SIGKILL
 
 Document = dict[str, Any]
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class World:
         ]
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened(state: statedir.StateDir, chosen: choice.Choice | None = None) -> Iterator[World]:
     """Open the folder's store and runtime; replicas go on when the block ends.
 
@@ -79,45 +84,138 @@ def owner(document: Document) -> observed.Owner:
     )
 
 
+def strays(runtime: choice.Runtime, known: Iterable[observed.Owner]) -> list[observed.Owner]:
+    """Whose replicas are there though they are not `known`: their ServerSets are lost.
+
+    Such as with a database that was moved away. Only their UIDs are left.
+    """
+    lost = runtime.owners() - {each.uid for each in known}
+    return [observed.Owner(namespace="", name=uid, uid=uid) for uid in sorted(lost)]
+
+
+class Strays:
+    """Replicas of ServerSets that are stored no more: told when the operator starts, ended later.
+
+    A balancer that holds them takes another ServerSet's only when their own has been silent for
+    30 s, and serves them meanwhile.
+    """
+
+    def __init__(self, world: World, *, after: float = STRAYS_SECONDS) -> None:
+        self._world = world
+        self._due = time.monotonic() + after
+        self._over = not (names := [replica.name for replica in self._found()])
+        if names:
+            _log.warning("replicas-of-no-serverset", replicas=names, ended_after=f"{after:g}s")
+
+    def look(self) -> None:
+        """End them once it is time; to be called again and again."""
+        if self._over or time.monotonic() < self._due:
+            return
+        try:
+            found = self._found()
+            for replica in found:
+                self._world.runtime.remove(replica, grace_seconds=GRACE)
+        except errors.RetryLater as error:
+            _log.warning("replicas-of-no-serverset", why=str(error))
+            return
+        self._over = not found
+
+    def _found(self) -> list[observed.Replica]:
+        runtime = self._world.runtime
+        owners = strays(runtime, self._world.owners())
+        return [replica for owner in owners for replica in runtime.look(owner)]
+
+
 def stop_replicas(world: World, *, hurry: Callable[[], bool] = lambda: False) -> int:
-    """Stop every replica of every ServerSet and wait for their end; how many there were.
+    """Stop every replica there is, and wait for their end; how many there were.
 
     The ServerSets stay: the next operator brings their replicas back. In a hurry, no grace.
+
+    Raises:
+        RetryLater: one does not end.
     """
     documents = world.records.list().items
-    count = 0
-    for document in documents:
-        count += _stop(world, owner(document), grace=_grace(document))
-    deadline = time.monotonic() + max(map(_grace, documents), default=0) + _AFTER_GRACE
-    hurried = False
-    while left := [each for key in map(owner, documents) for each in world.runtime.observe(key)]:
-        if time.monotonic() > deadline:
-            raise errors.RetryLater(f"{len(left)} replicas do not end, the first is {left[0].name}")
-        if hurry() and not hurried:
-            hurried = True
-            for document in documents:
-                _stop(world, owner(document), grace=0)
-        # A replica that failed at this very moment is listed until it is removed.
-        for each in left:
-            if each.phase is observed.Phase.FAILED:
-                world.runtime.remove(each, grace_seconds=0)
-        time.sleep(_POLL)
+    count = _stop(world.runtime, documents, hurry=hurry)
     for document in documents:
         _close_places(world, owner(document))
         world.records.write_status(owner(document), _stopped(document.get("status") or {}))
     return count
 
 
-def _stop(world: World, key: observed.Owner, *, grace: float) -> int:
-    replicas = world.runtime.observe(key)
+def stop_all(
+    state: statedir.StateDir,
+    chosen: choice.Choice | None,
+    *,
+    say: Callable[[str], None],
+    hurry: Callable[[], bool] = lambda: False,
+) -> int:
+    """As `stop_replicas`, of a state folder, also of one whose database is damaged or gone.
+
+    Raises:
+        UsageError: the runtime cannot be used.
+        RetryLater: one does not end.
+    """
+    with contextlib.ExitStack() as opening:
+        runtime = choice.opened(state, chosen or choice.recorded(state))
+        opening.callback(runtime.close)
+        records = _readable(state, say=say)
+        if records is None:
+            return _stop(runtime, (), hurry=hurry)
+        opening.callback(records.close)
+        return stop_replicas(World(records=records, runtime=runtime), hurry=hurry)
+
+
+def _readable(state: statedir.StateDir, *, say: Callable[[str], None]) -> store.Store | None:
+    """The store if there is one; a damaged one is told."""
+    if not state.database.exists():
+        return None
+    try:
+        records = store.Store(state.database)
+        try:
+            records.list()
+        except BaseException:
+            records.close()
+            raise
+    except errors.RingmasterError as error:
+        say(f"{error}; what runs is stopped all the same")
+        return None
+    return records
+
+
+def _stop(
+    runtime: choice.Runtime, documents: Sequence[Document], *, hurry: Callable[[], bool]
+) -> int:
+    """Stop the replicas of these sets and of none, and wait."""
+    graces = {owner(document): _grace(document) for document in documents}
+    graces |= dict.fromkeys(strays(runtime, graces), GRACE)
+    count = sum(_remove(runtime, key, grace=grace) for key, grace in graces.items())
+    deadline = time.monotonic() + max(graces.values(), default=0) + _AFTER_GRACE
+    hurried = False
+    while left := [each for key in graces for each in runtime.observe(key)]:
+        if time.monotonic() > deadline:
+            raise errors.RetryLater(f"{len(left)} replicas do not end, the first is {left[0].name}")
+        if hurry() and not hurried:
+            hurried = True
+            for key in graces:
+                _remove(runtime, key, grace=0)
+        # A replica that failed at this very moment is listed until it is removed.
+        for each in left:
+            if each.phase is observed.Phase.FAILED:
+                runtime.remove(each, grace_seconds=0)
+        time.sleep(_POLL)
+    return count
+
+
+def _remove(runtime: choice.Runtime, key: observed.Owner, *, grace: float) -> int:
+    replicas = runtime.observe(key)
     for replica in replicas:
-        world.runtime.remove(replica, grace_seconds=grace)
+        runtime.remove(replica, grace_seconds=grace)
     return len(replicas)
 
 
 def _grace(document: Document) -> float:
     template = document["spec"].get("template") or {}
-    grace = (template.get("spec") or {}).get("terminationGracePeriodSeconds", _GRACE)
+    grace = (template.get("spec") or {}).get("terminationGracePeriodSeconds", GRACE)
     return float(grace)
 
 

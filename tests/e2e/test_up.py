@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,4 +203,110 @@ def test_a_good_server_that_dies_beside_a_successor_that_never_serves_is_made_an
         lambda: len(found := stack.active()) == 3 and found["web-0"] != good["web-0"],
         what="another one in its place",
     )
+    assert stacks.stop(stack) == 0
+
+
+def left_alone(stack):
+    """`up` is killed: balancer, operator and replicas go on."""
+    names(stack)
+    stack.process.kill()
+    stack.process.wait()
+
+
+@pytest.mark.parametrize("ends", ["Ctrl-C", "down"])
+def test_a_state_folder_that_was_removed_keeps_nothing_alive(folder, ends):
+    stack = stacks.start(folder)
+    names(stack)
+    shutil.rmtree(stack.state)
+    stacks.eventually(lambda: "was removed" in stack.log.read_text(), what="the news")
+    if ends == "down":
+        said = stack.cli("down").stdout
+        assert f"stopping `ringmaster up` (pid {stack.process.pid})" in said
+    assert stacks.stop(stack) == 0
+    text = stack.log.read_text()
+    for line in ("balancer stopped", "operator stopped", "3 replicas stopped"):
+        assert line in text
+    assert stacks.marked(stack.state) == []
+    assert not stack.state.exists()
+
+
+def test_down_finds_what_runs_on_a_folder_that_is_gone(folder):
+    stack = stacks.start(folder)
+    left_alone(stack)
+    shutil.rmtree(stack.state)
+    said = stack.cli("down").stdout.splitlines()
+    assert said == ["balancer stopped", "operator stopped", "3 replicas stopped"]
+    assert stacks.marked(stack.state) == []
+    assert stack.cli("down").stdout.startswith("nothing runs")
+
+
+def test_another_up_on_a_folder_made_anew_is_told_of_the_first(folder):
+    stack = stacks.start(folder)
+    names(stack)
+    shutil.rmtree(stack.state)
+    second = stacks.start(folder)
+    assert second.process.wait(timeout=30) == 1
+    assert f"another `ringmaster up` (pid {stack.process.pid})" in stack.log.read_text()
+    assert stacks.stop(stack) == 0
+    assert [p for p in stacks.marked(stack.state) if p.is_running()] == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"certainly no database"])
+def test_a_damaged_database_is_told_and_down_ends_all_that_runs(folder, damage):
+    stack = stacks.start(folder)
+    left_alone(stack)
+    database = stack.state / "ringmaster.db"
+    database.write_bytes(damage)
+    second = stacks.start(folder, spec=None)  # with a file it would serve on, and say the same
+    assert second.process.wait(timeout=30) == 1
+    assert "move it away" in stack.log.read_text()
+    assert database.read_bytes() == damage
+    said = stack.cli("down", "--purge").stdout
+    for line in ("cannot be used", "balancer stopped", "operator stopped", "3 replicas stopped"):
+        assert line in said
+    assert stacks.marked(stack.state) == []
+    assert not stack.state.exists()
+
+
+def test_an_up_that_finds_a_damaged_database_serves_on_and_ends_all(folder):
+    stack = stacks.start(folder)
+    left_alone(stack)
+    (stack.state / "ringmaster.db").write_bytes(b"")
+    second = again(stack)
+    stacks.eventually(lambda: "move it away" in stack.log.read_text(), what="what is told")
+    assert requests.get(stack.url + "/home", timeout=5).ok
+    assert stacks.stop(second) == 0
+    assert stacks.marked(stack.state) == []
+
+
+def test_what_a_lost_database_leaves_behind_is_ended_with_the_rest(folder):
+    stack = stacks.start(folder)
+    left_alone(stack)
+    for kept in stack.state.glob("ringmaster.db*"):
+        kept.unlink()
+    second = again(stack)
+    stacks.eventually(
+        lambda: "replicas-of-no-serverset" in stack.log.read_text(), what="what is told of them"
+    )
+    assert stacks.stop(second) == 0
+    assert stacks.marked(stack.state) == []
+
+
+def test_a_watch_goes_on_with_the_operator_that_up_starts_again(folder):
+    stack = stacks.start(folder)
+    names(stack)
+    command = [sys.executable, "-u", "-m", "ringmaster_operator.cli", "get", "-w"]
+    environment = os.environ | {"RINGMASTER_SERVER": stack.api}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as watching:
+        try:
+            read_until(watching, b"web")
+            (operator,) = stack.children("ringmaster_operator")
+            operator.kill()
+            operator.wait()
+            stacks.eventually(stack.serverset, what="another operator")
+            stack.cli("scale", "serverset/web", "--replicas=4")
+            assert b"web    4" in read_until(watching, b"web    4")
+            assert watching.poll() is None
+        finally:
+            watching.kill()
     assert stacks.stop(stack) == 0

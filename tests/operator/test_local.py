@@ -10,8 +10,9 @@ from typing import Any
 
 import local_api
 import pytest
+import stack
 from ringmaster_operator import errors, local, memory, observed, statedir
-from ringmaster_operator.runtimes import choice
+from ringmaster_operator.runtimes import choice, process_os
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
@@ -42,6 +43,9 @@ def server_set(world: local.World, *, code: str = SLEEP, grace: int = 30) -> dic
     container["command"] = [sys.executable, "-c", code]
     del container["readinessProbe"]
     return world.records.create("default", "web", document)
+
+
+LOST = {"namespace": "default", "name": "web", "uid": "lost"}
 
 
 def replica(world: local.World, document: dict[str, Any], name: str = "web-0-abcde") -> None:
@@ -89,6 +93,45 @@ def test_stopping_ends_every_replica_and_keeps_the_set(state) -> None:
         assert world.runtime.observe(local.owner(document)) == []
         assert world.records.get("default", "web") is not None
         assert local.stop_replicas(world) == 0
+
+
+def test_what_belongs_to_no_stored_set_is_stopped_too(state) -> None:
+    with opened(state) as world:
+        replica(world, lost := local_api.server_set() | {"metadata": LOST})
+        assert local.strays(world.runtime, world.owners())
+        assert local.stop_replicas(world) == 1
+        assert world.runtime.observe(local.owner(lost)) == []
+
+
+def test_what_belongs_to_no_stored_set_is_ended_once_it_is_time(state) -> None:
+    with opened(state) as world:
+        document = server_set(world)
+        replica(world, document)
+        replica(world, lost := document | {"metadata": LOST}, "web-0-lost0")
+        local.Strays(world).look()  # too early
+        assert len(world.runtime.observe(local.owner(lost))) == 1
+        strays = local.Strays(world, after=0)
+
+        def ended() -> bool:
+            strays.look()
+            return not world.runtime.observe(local.owner(lost))
+
+        stack.eventually(ended, what="the end of the stray")
+        assert len(world.runtime.observe(local.owner(document))) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"certainly no database"])
+def test_a_database_that_cannot_be_used_keeps_no_replica_alive(state, damage) -> None:
+    with local.opened(state) as world:
+        replica(world, server_set(world))
+    state.database.write_bytes(damage)
+    said: list[str] = []
+    assert local.stop_all(state, None, say=said.append) == 1
+    (line,) = said
+    assert "cannot be used" in line
+    assert line.endswith("what runs is stopped all the same")
+    assert process_os.marked(state.runtime) == {}
+    assert state.database.read_bytes() == damage
 
 
 def test_in_a_hurry_not_even_a_long_grace_is_kept(state) -> None:

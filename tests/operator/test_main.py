@@ -100,6 +100,22 @@ def replicas(api: str) -> list[dict[str, Any]]:
     return list(answer.json()["items"]) if answer.ok else []
 
 
+def test_replicas_whose_set_is_lost_with_the_database_are_told(state, tmp_path) -> None:
+    words = ("-f", file(tmp_path, document()))
+    with running(state, *words) as operator:
+        api = operator.api()
+        (before,) = operator.until(lambda: replicas(api))
+        assert operator.end() == 0
+    for kept in state.root.glob("ringmaster.db*"):
+        kept.unlink()
+    with running(state, *words, "--create-missing") as operator:
+        operator.said("replicas-of-no-serverset")
+        (line,) = [x for x in operator.log.splitlines() if "replicas-of-no-serverset" in x]
+        assert before["metadata"]["name"] in line
+        assert "level=warning" in line  # what `up` shows
+        assert operator.end() == 0
+
+
 def test_a_stored_set_that_todays_rules_refuse_keeps_nobody_from_starting(state) -> None:
     wrong = document(replicas=-1)
     kept = store.Store(state.database)

@@ -118,32 +118,52 @@ class NothingFound(Exception):  # noqa: N818 – it is no error: kubectl says so
 
 
 def watch(server: client.Client, chosen: Selection, *, output: str, say: Say) -> None:
-    """Show ServerSets, then each change, until interrupted."""
+    """Show ServerSets, then each change, until interrupted.
+
+    An operator that goes away comes back, as with `up`: then it goes on from where it was, or from
+    what is there now.
+    """
     name = chosen.names[0] if chosen.names else ""
     if name:
         server.get(chosen.namespace or "default", name)  # a missing one is an error
     table = printers.Table(wide=output == "wide", namespaces=chosen.namespace is None)
     as_table = output not in {"yaml", "json", "name"}
-    first = True
+    said, version = False, ""
     while True:
-        found = server.many(chosen.namespace, labels=chosen.labels, name=name, table=as_table)
-        if first:
-            _say_found(found, output=output, table=table, say=say)
-            first = False
-        version = str((found.get("metadata") or {}).get("resourceVersion", ""))
         try:
+            if not version:
+                found = server.many(
+                    chosen.namespace, labels=chosen.labels, name=name, table=as_table
+                )
+                _say_found(found, output=output, table=table, headings=not said, say=say)
+                said, version = True, _version(found)
             for _kind, document in server.watch(
                 chosen.namespace, version=version, labels=chosen.labels, name=name, table=as_table
             ):
                 _say_changed(document, output=output, table=table, say=say)
+                version = _version(document) or version
         except client.ExpiredError:
-            pass
-        time.sleep(_POLL)  # the server ended the stream: list again
+            version = ""
+        except client.UnreachableError:
+            if not said:
+                raise
+        time.sleep(_POLL)  # the server ended the stream
 
 
-def _say_found(found: Document, *, output: str, table: printers.Table, say: Say) -> None:
+def _version(document: Document) -> str:
+    """A list's or an object's; that of a watch's Table is its row's."""
+    rows = document.get("rows") or ()
+    metadata = document.get("metadata") or {}
+    if not metadata.get("resourceVersion") and rows:
+        metadata = (rows[0].get("object") or {}).get("metadata") or {}
+    return str(metadata.get("resourceVersion", ""))
+
+
+def _say_found(
+    found: Document, *, output: str, table: printers.Table, headings: bool, say: Say
+) -> None:
     if "rows" in found or found.get("kind") == "Table":
-        for line in table.lines(found):
+        for line in table.lines(found, headings=headings):
             say(line)
         return
     for document in found.get("items") or []:

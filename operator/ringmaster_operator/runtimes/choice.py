@@ -27,6 +27,10 @@ class Runtime(ports.Runtime, Protocol):
         """Why no replica can have this name now, or nothing."""
         ...
 
+    def owners(self) -> frozenset[str]:
+        """The UIDs of all ServerSets that have replicas on record in this folder."""
+        ...
+
     def close(self) -> None:
         """Let go of every replica; they run on."""
         ...

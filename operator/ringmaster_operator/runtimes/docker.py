@@ -67,7 +67,12 @@ class DockerRuntime:
         except errors.RingmasterError:
             self._engine.close()
             raise
-        self._place = docker_spec.Place(network, cpus=self._engine.cpus, project=project)
+        self._place = docker_spec.Place(
+            network,
+            cpus=self._engine.cpus,
+            project=project,
+            log_driver=self._engine.log_driver,
+        )
         self._images = docker_images.Images(self._engine)
         self._lock = threading.Lock()
         self._creating: set[str] = set()
@@ -76,6 +81,7 @@ class DockerRuntime:
         self._changes = 0  # events so far
         self._followed: dict[str, tuple[float, str | None]] = {}
         self._last_words: dict[str, str] = {}
+        self._commanded: dict[str, str] = {}  # the command of a probe that may still run
         self._ends: dict[str, float] = {}  # terminations whose end is scheduled, and when it is
         self._watchers: list[ports.Notify] = []
         self._pool = futures.ThreadPoolExecutor(_DELETES_AT_ONCE, thread_name_prefix="docker")
@@ -109,6 +115,10 @@ class DockerRuntime:
         return [self._replica(container) for container in found]
 
     look = observe  # which claims nothing
+
+    def owners(self) -> frozenset[str]:
+        """Whose containers there are notes of: the engine has those of other folders as well."""
+        return self._notes.owners()
 
     def create(self, birth: observed.Birth) -> None:
         """Make a container and start it."""
@@ -274,15 +284,25 @@ class DockerRuntime:
         """Run a command in a container, for as long as the caller waits.
 
         A thread is taken for each call to the engine and given back: one that waited for commands
-        would be lost to the other replicas while a command hangs.
+        would be lost to the other replicas while a command hangs. The engine cannot end one: while
+        an earlier one runs there is no other, as each would stay in the container.
         """
         run = self._background.loop.run_in_executor
-        begun = await run(self._commands, self._engine.begin, uid, command)
+        earlier = self._commanded.get(uid)
+        if earlier and await run(self._commands, self._engine.ended_well, earlier) is None:
+            return False
+        begun = await run(self._commands, self._begin, uid, command)
         pause = _POLL_SECONDS
         while (good := await run(self._commands, self._engine.ended_well, begun)) is None:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _MAX_POLL_SECONDS)
+        self._commanded.pop(uid, None)
         return good
+
+    def _begin(self, uid: str, command: tuple[str, ...]) -> str:
+        """Known in the thread that begins it: the probe's own time may be over by then."""
+        begun = self._commanded[uid] = self._engine.begin(uid, command)
+        return begun
 
     def _unfollow(self, uid: str) -> None:
         with self._lock:
@@ -296,6 +316,7 @@ class DockerRuntime:
             self._seen.pop(uid, None)
             self._ends.pop(uid, None)
             self._last_words.pop(uid, None)
+            self._commanded.pop(uid, None)
 
     def _terminate(self, container: docker_view.Container) -> None:
         """Go on with a termination, from wherever it stands."""

@@ -49,7 +49,9 @@ class Engine:
                 max_pool_size=_POOL,
                 **docker.utils.kwargs_from_env(),
             )
-            self.cpus = float(self._api.info()["NCPU"])
+            info = self._api.info()
+            self.cpus = float(info["NCPU"])
+            self.log_driver = str(info.get("LoggingDriver") or "")
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise errors.UsageError(
                 f"no Docker Engine answers ({error}): is it running, may this user use its "
@@ -206,13 +208,16 @@ class Engine:
             return str(made["Id"])
 
     def ended_well(self, begun: str) -> bool | None:
-        """Whether a command has exited with 0; None while it runs.
+        """Whether a command has exited with 0; None while it runs. One that is gone has failed.
 
         Raises:
-            RetryLater: the engine does not answer, or its container is gone.
+            RetryLater: the engine does not answer.
         """
         with _calling(f"look at exec {begun[:12]}"):
-            seen = self._api.exec_inspect(begun)
+            try:
+                seen = self._api.exec_inspect(begun)
+            except docker.errors.NotFound:
+                return False
             return None if seen["Running"] else bool(seen["ExitCode"] == 0)
 
     def events(self, label: str) -> EventStream:

@@ -86,6 +86,11 @@ class Notes:
                 uid for uid, note in self._notes.items() if note.owner_uid == owner_uid
             )
 
+    def owners(self) -> frozenset[str]:
+        """Whose containers there are notes of."""
+        with self._lock:
+            return frozenset(note.owner_uid for note in self._notes.values())
+
     def drop(self, uids: Collection[str]) -> None:
         """Drop the notes of containers that are gone."""
         with self._lock:

@@ -30,16 +30,26 @@ _IMAGE = re.compile(
 )
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)  # moby, RestrictedNameChars
 _PROJECT = "com.docker.compose.project"
+# The driver that bounds nothing by itself; 16 MiB and an older file, as of the process runtime.
+_LOGS = {
+    "json-file": {
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "2"}}
+    }
+}
 _FIRST = "spec.template.spec.containers[0]"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where containers are made: the network, the engine's CPUs, the compose project if any."""
+    """Where containers are made.
+
+    The network, the engine's CPUs and its driver for logs, the compose project if any.
+    """
 
     network: str = "bridge"
     cpus: float = 0.0  # 0: unknown
     project: str = ""
+    log_driver: str = ""
 
 
 def faults(template: Mapping[str, Any]) -> Iterator[errors.Fault]:
@@ -86,6 +96,7 @@ def create(
             "NetworkMode": place.network,
             "RestartPolicy": {"Name": "no"},
             **_limits(view, place),
+            **_LOGS.get(place.log_driver, {}),
         },
         "NetworkingConfig": {"EndpointsConfig": {place.network: {}}},
     }

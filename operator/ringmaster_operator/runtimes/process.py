@@ -85,6 +85,10 @@ class ProcessRuntime:
 
     look = observe  # which claims nothing
 
+    def owners(self) -> frozenset[str]:
+        """Whose replicas are on record."""
+        return frozenset(record.owner_uid for record in self._ledger.all())
+
     def create(self, birth: observed.Birth) -> None:
         """Start a process; it is on record before it exists."""
         with self._claims:

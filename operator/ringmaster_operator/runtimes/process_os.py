@@ -20,7 +20,8 @@ import psutil
 
 from ringmaster_operator import errors
 
-# In the environment of every replica and its children: which instance they are, and whose.
+# In the environment of every replica and its children: which instance they are, and whose. What
+# `up` starts has them as well: its name, and the state folder itself.
 UID_VARIABLE = "RINGMASTER_REPLICA_UID"
 STATE_VARIABLE = "RINGMASTER_REPLICA_OF"
 

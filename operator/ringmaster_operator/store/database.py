@@ -43,17 +43,18 @@ class Database:
         self._lock = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # A template's environment may hold secrets: the file is its owner's alone.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            if not path.exists():
+                _make(path)
+            os.close(os.open(path, os.O_RDWR))
+            self._connection = _connect(path)
         except OSError as error:
             raise errors.UsageError(
                 f"cannot write the state file {path}: {error.strerror}"
             ) from error
-        try:
-            self._connection = _connect(path)
         except sqlite3.Error as error:
             raise errors.UsageError(
-                f"the state file {path} cannot be used: {error}; move it away to start anew"
+                f"the state file {path} cannot be used: {error}; move it away, and what begins "
+                "with its name, to start anew"
             ) from error
 
     def close(self) -> None:
@@ -87,6 +88,24 @@ def scalar(connection: sqlite3.Connection, query: str, *parameters: Any) -> Any:
     return None if row is None else row[0]
 
 
+def _make(path: Path) -> None:
+    """Make the file under another name first: under its own it is never empty.
+
+    An empty one was cut off, and held ServerSets.
+    """
+    fresh = path.with_name(path.name + ".new")
+    # SQLite would take what is left of an earlier database of this name for the new one's.
+    for suffix in ("-wal", "-shm", ".new", ".new-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    # A template's environment may hold secrets: the file is its owner's alone.
+    os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
+    fresh.replace(path)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     try:
@@ -98,7 +117,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    if not path.stat().st_size:
+        raise sqlite3.DatabaseError("it is empty")
     version = scalar(connection, "PRAGMA user_version")
+    if version == 0:
+        raise sqlite3.DatabaseError("it is none of Ringmaster's")
     if version > SCHEMA_VERSION:
         raise errors.UsageError(
             f"the state file {path} was written by a newer Ringmaster (schema {version}, this one "
@@ -110,10 +133,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    if version == 0:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-        )
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """Processes that `up` keeps alive, and finds again after it was killed.
 
 Law: a process is known by pid *and* mark, which no change of the clock touches, written to the
-state folder before anything depends on it. Each is the leader of its own session, so that the
-terminal's Ctrl-C does not reach it; its output goes to a file, so that it outlives `up`.
+state folder before anything depends on it; variables in its environment name it where that record
+is lost. Each is the leader of its own session, so that the terminal's Ctrl-C does not reach it;
+its output goes to a file, so that it outlives `up`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _POLL = 0.02
 _SAID = (1, 2)  # exit codes of a program that has said why it cannot start
 _BELIEVED = 3  # times in a row; a port or a lock may be free the next time
 _CONNECT = 0.2  # seconds
+_KILL_SECONDS = 5.0  # for the kernel to end what got SIGKILL
+_UP = "RINGMASTER_UP"  # in a child's environment: pid and mark of the `up` that started it
 
 Hurry = Callable[[], bool]
 
@@ -101,7 +104,11 @@ class Child:
         argv = list(self.order.argv)
         if self._starts == 0:
             argv += self.order.first_only
-        popen = _spawn(argv, log=self.state.log_file(self.order.name))
+        popen = _spawn(
+            argv,
+            log=self.state.log_file(self.order.name),
+            env=os.environ | _marks(self.state, self.order.name),
+        )
         process = psutil.Process(popen.pid)
         try:
             write_record(self.state, self.order, process)
@@ -169,8 +176,10 @@ class Child:
         return wait
 
     def end(self, *, grace: float) -> None:
-        """End what was started here, and forget it."""
-        end_recorded(self.state, self.order.name, grace=grace)
+        """End it, and forget it."""
+        if self.process is not None:
+            end(self.process, grace=grace)
+        end_named(self.state, self.order.name, grace=grace)
         if self._popen is not None:
             self._popen.wait()
         self.process = None
@@ -204,6 +213,19 @@ def find(record: Mapping[str, Any]) -> psutil.Process | None:
 def find_recorded(state: statedir.StateDir, name: str) -> psutil.Process | None:
     """The recorded process of this name if it still runs."""
     return find(statedir.read_json(state.run_file(name)))
+
+
+def find_up(state: statedir.StateDir) -> psutil.Process | None:
+    """Another `up` that supervises this folder: by its record, else as what it started names it."""
+    if recorded := find_recorded(state, "up"):
+        return recorded
+    for processes in process_os.marked(state.root.absolute()).values():
+        for process in processes:
+            with contextlib.suppress(psutil.Error, KeyError, ValueError):
+                pid, mark = process.environ()[_UP].split()
+                if int(pid) != os.getpid() and process_os.alive(int(pid), mark):
+                    return psutil.Process(int(pid))
+    return None
 
 
 def runs(process: psutil.Process) -> bool:
@@ -258,15 +280,44 @@ def ask_to_end(process: psutil.Process) -> None:
         process.terminate()
 
 
-def end_recorded(
+def end_named(
     state: statedir.StateDir, name: str, *, grace: float, hurry: Hurry = lambda: False
 ) -> bool:
-    """End the recorded process of this name and forget it; whether there was one."""
-    process = find_recorded(state, name)
-    if process is not None:
-        end(process, grace=grace, hurry=hurry)
+    """End what runs under this name, on record or not, and forget it; whether there was anything.
+
+    Records are lost with their folder; the marks in the environment are not.
+    """
+    recorded = find_recorded(state, name)
+    marked = process_os.marked(state.root.absolute()).get(name, [])
+    found = [*([recorded] if recorded else []), *marked]
+    for process in found:
+        if runs(process):  # else it went with the one that started it
+            end(process, grace=grace, hurry=hurry)
     state.run_file(name).unlink(missing_ok=True)
-    return process is not None
+    return bool(found)
+
+
+def end_marked(folder: Path, *, grace: float, hurry: Hurry = lambda: False) -> int:
+    """End every process that carries this folder's mark; how many instances there were.
+
+    Raises:
+        RetryLater: one does not end.
+    """
+    found = process_os.marked(folder)
+    left = [process for processes in found.values() for process in processes]
+    for process in left:
+        ask_to_end(process)
+    deadline = time.monotonic() + grace
+    while any(map(runs, left)) and time.monotonic() < deadline and not hurry():
+        time.sleep(_POLL)
+    deadline = time.monotonic() + _KILL_SECONDS
+    while left := [each for processes in process_os.marked(folder).values() for each in processes]:
+        if time.monotonic() > deadline:
+            raise errors.RetryLater(f"{len(left)} processes do not end, such as pid {left[0].pid}")
+        for process in left:
+            process_os.kill(process)
+        time.sleep(_POLL)
+    return len(found)
 
 
 def bound_log(log: Path) -> None:
@@ -289,7 +340,7 @@ def _is_of(record: Mapping[str, Any], process: psutil.Process) -> bool:
 
 
 def _kill_group(process: psutil.Process) -> None:
-    members = [p for p in psutil.process_iter() if _group(p.pid) == process.pid]
+    members = [p for p in psutil.process_iter() if p == process or _group(p.pid) == process.pid]
     for member in members:
         with contextlib.suppress(psutil.Error):
             member.kill()
@@ -309,7 +360,13 @@ def _reap(process: psutil.Process) -> None:
         process.wait(timeout=0)
 
 
-def _spawn(argv: list[str], *, log: Path) -> subprocess.Popen[bytes]:
+def _marks(state: statedir.StateDir, name: str) -> dict[str, str]:
+    """The same variables as a replica's, of this folder: what the balancer starts has them too."""
+    ourselves = f"{os.getpid()} {process_os.mark(os.getpid())}"
+    return process_os.marks(state.root.absolute(), name) | {_UP: ourselves}
+
+
+def _spawn(argv: list[str], *, log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
     bound_log(log)
     try:
         output = log.open("ab")
@@ -319,6 +376,7 @@ def _spawn(argv: list[str], *, log: Path) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(  # noqa: S603 – our own argv, no shell
                 argv,
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -16,7 +16,7 @@ def run(state: statedir.StateDir, *, purge: bool, say: Callable[[str], None]) ->
 
     Raises:
         UsageError: the folder cannot be used.
-        RetryLater: something does not end.
+        RetryLater: something does not end; nothing is purged then.
     """
     found = _end_up(state, say=say)
     if state.root.exists():
@@ -25,13 +25,15 @@ def run(state: statedir.StateDir, *, purge: bool, say: Callable[[str], None]) ->
             if purge:
                 state.purge()
                 say(f"{state.root} purged")
+    else:  # what it held may run on
+        found = shutdown.end_all(state, say=say) or found
     if not found:
         say(f"nothing runs on {state.root}")
 
 
 def _end_up(state: statedir.StateDir, *, say: Callable[[str], None]) -> bool:
     """Ask a running `up` to end all, and wait for it."""
-    process = children.find_recorded(state, "up")
+    process = children.find_up(state)
     if process is None:
         return False
     say(f"stopping `ringmaster up` (pid {process.pid})")

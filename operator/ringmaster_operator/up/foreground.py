@@ -91,6 +91,8 @@ def run(settings: Settings, *, say: Say) -> int:
     state = settings.state
     state.prepare()
     with state.lock("up", busy=_busy(state)):
+        if children.find_up(state):  # whose folder was removed, and its lock with it
+            raise errors.UsageError(_busy(state))
         state.token()
         signals = Signals()
         signals.install()
@@ -108,7 +110,7 @@ def run(settings: Settings, *, say: Say) -> int:
         finally:
             say("stopping: the balancer finishes its requests (Ctrl-C again to end at once)")
             with contextlib.suppress(*forgiven):
-                shutdown.end_all(state, say=say, hurry=signals.hurried)
+                shutdown.end_all(state, chosen=chosen, say=say, hurry=signals.hurried)
             state.run_file("up").unlink(missing_ok=True)
     return _HARD if signals.hurried() else 0
 
@@ -219,7 +221,7 @@ def _take_over(settings: Settings, name: str, *, say: Say) -> list[children.Chil
     """
     state = settings.state
     found = False
-    if children.end_recorded(state, "operator", grace=shutdown.OPERATOR_GRACE):
+    if children.end_named(state, "operator", grace=shutdown.OPERATOR_GRACE):
         found = True
         say("took over from an earlier operator; its replicas go on")
     with state.lock("operator", busy=f"an operator that `up` did not start acts on {state.root}"):
@@ -233,7 +235,7 @@ def _take_over(settings: Settings, name: str, *, say: Say) -> list[children.Chil
                 found = True
                 say(f"adopted the running {order.name} (pid {child.pid})")
             else:
-                found |= children.end_recorded(state, order.name, grace=shutdown.BALANCER_GRACE)
+                found |= children.end_named(state, order.name, grace=shutdown.BALANCER_GRACE)
                 child.start()
                 started.append(child)
             supervised.append(child)
@@ -267,8 +269,15 @@ def _supervise(
     )
     watched.start()
     bound.start()
+    there = True
     try:
         while not signals.ending():
+            if there and not settings.state.root.exists():
+                there = False
+                say(
+                    f"the state folder {settings.state.root} was removed: nothing that ends is "
+                    "started again; Ctrl-C, or `ringmaster down`, ends all"
+                )
             for child in supervised:
                 if line := child.tend():
                     say(line)
@@ -308,9 +317,9 @@ def _where(settings: Settings) -> str:
 
 
 def _busy(state: statedir.StateDir) -> str:
-    pid = statedir.read_json(state.run_file("up")).get("pid", "unknown")
+    other = children.find_up(state)
     return (
-        f"another `ringmaster up` (pid {pid}) runs on the state folder {state.root}: "
+        f"another `ringmaster up` (pid {other.pid if other else 'unknown'}) runs on the state folder {state.root}: "
         "`ringmaster down` ends it; --state-dir chooses another folder"
     )
 

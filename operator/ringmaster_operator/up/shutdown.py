@@ -1,8 +1,9 @@
 """Ends a local Ringmaster: what `up` does on Ctrl-C and `down` at any time.
 
 Law: first the balancer, which finishes the requests it has while every replica still serves; then
-the operator, so that nobody replaces what is stopped; then the replicas, by their records. Each
-step finds done what was done before, so that an ending that was cut short is repeated as a whole.
+the operator, so that nobody replaces what is stopped; then the replicas, by their records and, where
+those are lost, by their marks. What runs counts, not what a database or a folder says. Each step
+finds done what was done before, so that an ending that was cut short is repeated as a whole.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from ringmaster_operator import errors, local, statedir
+from ringmaster_operator.runtimes import choice
 from ringmaster_operator.up import children
 
 DRAIN_SECONDS = 15  # how long a request may still take; longer ones are cut
@@ -22,27 +24,32 @@ Say = Callable[[str], None]
 
 
 def end_all(
-    state: statedir.StateDir, *, say: Say, hurry: Callable[[], bool] = lambda: False
+    state: statedir.StateDir,
+    *,
+    say: Say,
+    hurry: Callable[[], bool] = lambda: False,
+    chosen: choice.Choice | None = None,
 ) -> bool:
     """End balancer, operator and replicas of a state folder; whether there was anything to end.
 
+    `chosen` is where the replicas are, if not where the folder says.
+
     Raises:
         UsageError: an operator that was not started by `up` acts on the folder.
-        RetryLater: a replica does not end.
+        RetryLater: something does not end.
     """
     found = False
-    if children.end_recorded(state, "balancer", grace=BALANCER_GRACE, hurry=hurry):
-        found = True
-        say("balancer stopped")
-    if children.end_recorded(state, "operator", grace=OPERATOR_GRACE, hurry=hurry):
-        found = True
-        say("operator stopped")
-    if not state.database.exists():
-        return found
-    _wait_for_lock(state)
-    busy = f"an operator that `up` did not start acts on {state.root}: stop it first"
-    with state.lock("operator", busy=busy), local.opened(state) as world:
-        count = local.stop_replicas(world, hurry=hurry)
+    for name, grace in (("balancer", BALANCER_GRACE), ("operator", OPERATOR_GRACE)):
+        if children.end_named(state, name, grace=grace, hurry=hurry):
+            found = True
+            say(f"{name} stopped")
+    count = 0
+    if any(place.exists() for place in (state.database, state.runtime, state.docker)):
+        _wait_for_lock(state)
+        busy = f"an operator that `up` did not start acts on {state.root}: stop it first"
+        with state.lock("operator", busy=busy):
+            count = local.stop_all(state, chosen, say=say, hurry=hurry)
+    count += children.end_marked(state.runtime.absolute(), grace=local.GRACE, hurry=hurry)
     if count:
         say(f"{count} replica{'s' if count > 1 else ''} stopped")
     return found or count > 0

@@ -50,6 +50,35 @@ def test_limits_are_the_containers(world: DockerWorld) -> None:
     assert given["RestartPolicy"]["Name"] == "no"
 
 
+def test_the_log_is_bounded(world: DockerWorld) -> None:
+    world.runtime.create(birth(OWNER, template=template(Program.SERVER)))
+    config = containers.inspect(only(world).uid)["HostConfig"]["LogConfig"]
+    if config["Type"] != "json-file":
+        pytest.skip(f"this engine logs by {config['Type']}")
+    assert config["Config"] == {"max-size": "16m", "max-file": "2"}
+
+
+def test_a_probe_that_hangs_runs_once_and_is_tried_again_when_it_ended(
+    world: DockerWorld,
+) -> None:
+    script = "echo x >> /tmp/begun; while [ ! -e /tmp/go ]; do sleep 0.1; done"
+    probe = {"exec": {"command": ["sh", "-c", script]}, "periodSeconds": 1, "timeoutSeconds": 1}
+    world.runtime.create(birth(OWNER, template=changed(readinessProbe=probe)))
+    asked: list[bool] = []
+    execute = world.runtime._execute
+
+    async def counted(uid: str, command: tuple[str, ...]) -> bool:
+        asked.append(True)
+        return await execute(uid, command)
+
+    world.runtime._execute = counted  # type: ignore[method-assign]  # counts, changes nothing
+    stack.eventually(lambda: len(asked) > 3, what="some periods")
+    begun = lambda: containers.docker("exec", only(world).uid, "cat", "/tmp/begun")  # noqa: E731
+    assert begun().split() == ["x"]
+    containers.docker("exec", only(world).uid, "touch", "/tmp/go")
+    ready(world)
+
+
 def test_a_command_is_a_probe_too(world: DockerWorld) -> None:
     probe = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1}
     world.runtime.create(birth(OWNER, template=changed(readinessProbe=probe)))

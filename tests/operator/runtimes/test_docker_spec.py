@@ -69,6 +69,12 @@ def test_the_operator_owns_restarts_health_and_the_network() -> None:
     assert "PortBindings" not in made["HostConfig"]
 
 
+def test_logs_are_bounded_where_the_driver_bounds_nothing_by_itself() -> None:
+    logs = body(docker_spec.Place(log_driver="json-file"))["HostConfig"]["LogConfig"]
+    assert logs == {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "2"}}
+    assert "LogConfig" not in body(docker_spec.Place(log_driver="local"))["HostConfig"]
+
+
 def test_more_cpu_than_the_machine_has_limits_nothing() -> None:
     assert "NanoCpus" not in body(resources={"limits": {"cpu": "2"}})["HostConfig"]
     unknown = docker_spec.Place()

@@ -30,6 +30,31 @@ def test_a_file_that_is_no_database_is_refused_in_one_line(path: Path) -> None:
     assert "\n" not in str(said.value)
 
 
+def test_an_empty_file_was_cut_off_and_is_no_new_one(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    log = path.with_name(path.name + "-wal")
+    log.write_bytes(b"what may still be saved")
+    with pytest.raises(errors.UsageError, match=r"cannot be used: it is empty; move it away"):
+        database.Database(path)
+    assert log.read_bytes() == b"what may still be saved"
+
+
+def test_a_new_file_takes_nothing_of_an_earlier_ones(path: Path) -> None:
+    made = database.Database(path)
+    with made.writing() as connection:
+        connection.execute("UPDATE counters SET value = 9")
+    log = path.with_name(path.name + "-wal")
+    kept = log.read_bytes()
+    made.close()
+    path.unlink()
+    log.write_bytes(kept)
+    again = database.Database(path)
+    with again.reading() as connection:
+        assert database.scalar(connection, "SELECT max(value) FROM counters") == 0
+    again.close()
+
+
 def test_a_damaged_file_is_refused(path: Path) -> None:
     made = database.Database(path)
     with made.writing() as connection:

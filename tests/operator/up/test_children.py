@@ -26,7 +26,7 @@ def state(tmp_path: Path) -> Iterator[statedir.StateDir]:
     made.prepare()
     _MADE.clear()
     yield made
-    children.end_recorded(made, "thing", grace=0)
+    children.end_named(made, "thing", grace=0)
     for each in _MADE:
         if each._popen is not None:
             each._popen.wait()
@@ -85,7 +85,7 @@ def test_a_clock_that_is_set_hides_no_process(state, tmp_path, monkeypatch, seco
     assert found is not None
     assert found.pid == subject.pid
     assert child(state).adopt()
-    assert children.end_recorded(state, "thing", grace=30)
+    assert children.end_named(state, "thing", grace=30)
     assert not subject.alive()
     assert not state.run_file("thing").exists()
 
@@ -109,7 +109,7 @@ def test_a_record_of_before_there_were_marks_is_understood(state) -> None:
     others = {"argv": ["another"], "started": float(str(record["started"])) - 60}
     assert children.find(record | others) is None
     assert children.find(record | others | {"argv": []}) is None
-    assert children.end_recorded(state, "thing", grace=30)
+    assert children.end_named(state, "thing", grace=30)
 
 
 @set_clock.LINUX_ONLY
@@ -120,7 +120,7 @@ def test_a_record_of_before_there_were_marks_is_known_by_its_words_where_the_clo
     subject.start()
     before_marks(state, subject)
     set_clock.by(60, folder=tmp_path, monkeypatch=monkeypatch)
-    assert children.end_recorded(state, "thing", grace=30)
+    assert children.end_named(state, "thing", grace=30)
     assert not subject.alive()
 
 
@@ -358,7 +358,7 @@ def test_ending_what_is_gone_forgets_its_record(state) -> None:
     subject.start()
     subject.process.kill()
     subject._popen.wait()
-    assert not children.end_recorded(state, "thing", grace=1)
+    assert not children.end_named(state, "thing", grace=1)
     assert not state.run_file("thing").exists()
 
 
