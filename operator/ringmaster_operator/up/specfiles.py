@@ -167,7 +167,7 @@ def _is_folder(path: str) -> bool:
 def _texts(path: str, *, folder: bool) -> list[tuple[str, str]]:
     if path == "-":
         with _reading("standard input"):
-            return [("standard input", sys.stdin.buffer.read().decode())]
+            return [("standard input", manifest.decoded(sys.stdin.buffer.read()))]
     files = [Path(path)]
     if folder:
         with _reading(path):
@@ -179,7 +179,7 @@ def _texts(path: str, *, folder: bool) -> list[tuple[str, str]]:
 
 def _text(file: Path) -> str:
     with _reading(str(file)):
-        return file.read_text(encoding="utf-8")
+        return manifest.decoded(file.read_bytes())
 
 
 @contextlib.contextmanager
