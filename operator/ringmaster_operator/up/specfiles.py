@@ -212,7 +212,7 @@ def _placed(document: Document, *, namespace: str | None) -> Document:
 
 def _faults(document: Document, check: admission.Check | None) -> Sequence[errors.Fault]:
     try:
-        parsed = spec.parse(document)
+        parsed = spec.parse_sent(document)
     except errors.SpecInvalidError as error:
         return error.faults
     return check(parsed.spec.template) if check else ()
