@@ -27,18 +27,22 @@ class Kubectl:
 
     def run(self, *arguments: str, code: int = 0, stdin: str = "", **env: str) -> str:
         """What it printed, both ways, if it ended as expected."""
-        done = subprocess.run(
+        done = self.ask(*arguments, stdin=stdin, **env)
+        said = done.stdout + done.stderr
+        assert done.returncode == code, f"{' '.join(arguments)}: {said}"
+        return said
+
+    def ask(self, *arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        """How it ended, whatever that is."""
+        return subprocess.run(
             self.command(*arguments),
             input=stdin,
             env=self.env() | env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
-        assert done.returncode == code, f"{' '.join(arguments)}: {done.stdout}"
-        return done.stdout
 
     def apply(self, document: Any, *arguments: str, code: int = 0) -> str:
         return self.run("apply", "-f", "-", *arguments, code=code, stdin=yaml.safe_dump(document))

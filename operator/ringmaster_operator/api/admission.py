@@ -55,7 +55,7 @@ def _valid(document: Document, *, check: Check, before: Document | None) -> Docu
     bodies.refuse_excess(document)
     name = str(document["metadata"].get("name", ""))
     try:
-        parsed = spec.parse(document)
+        parsed = spec.parse_sent(document)
     except errors.SpecInvalidError as error:
         raise problems.invalid(name, error.faults) from error
     document, _ = shape.plain(document)

@@ -144,6 +144,8 @@ class Sets(Lists):
     def _create(
         self, namespace: str, body: Document, *, dry_run: bool
     ) -> tuple[Document, Sequence[str]]:
+        if not _unversioned(body):
+            raise problems.bad_request("resourceVersion should not be set on objects to be created")
         fresh = admission.new(body, namespace=namespace, check=self._hooks.check)
         name = fresh["metadata"]["name"]
         try:
@@ -230,7 +232,7 @@ class Sets(Lists):
     async def _update(self, request: web.Request, change: Change) -> Document:
         def admitted(now: Document) -> Document:
             proposed = change(now)
-            stored.check_origin(now, proposed.get("metadata") or {})
+            _check_origin(now, proposed)
             return admission.changed(now, proposed, check=self._hooks.check)
 
         return await asyncio.to_thread(
@@ -242,11 +244,16 @@ class Sets(Lists):
         )
 
     async def _restate(self, request: web.Request, change: Change) -> web.StreamResponse:
+        def admitted(now: Document) -> Document:
+            proposed = change(now)
+            _check_origin(now, proposed)
+            return admission.restated(proposed, name=now["metadata"]["name"])
+
         updated = await asyncio.to_thread(
             self._store.update_status,
             request.match_info["namespace"],
             request.match_info["name"],
-            lambda now: admission.restated(change(now), name=now["metadata"]["name"]),
+            admitted,
             dry_run=_dry(request),
         )
         return web.json_response(self.form(request).one(updated))
@@ -285,6 +292,28 @@ async def _delete_options(request: web.Request) -> Document:
     if _orphans(options) or _orphans(request.query):
         raise problems.bad_request("replicas cannot be orphaned here: without a set nobody serves")
     return options
+
+
+def _unversioned(document: Document) -> bool:
+    """Whether it names no version; 0 is none to Kubernetes either."""
+    return (document.get("metadata") or {}).get("resourceVersion") in (None, "", "0")
+
+
+def _check_origin(now: Document, proposed: Document) -> None:
+    """An update of a custom resource must say which version it was made from (Kubernetes 1.36).
+
+    Raises:
+        ConflictError: it was made from another version, or is another object's.
+        Problem: 400, it has another's name; 422, it does not say.
+    """
+    metadata = proposed.get("metadata") or {}
+    admission.refuse_others(metadata, now["metadata"])
+    if not _unversioned(proposed):
+        stored.check_origin(now, metadata)
+        return
+    stored.check_origin(now, {"uid": metadata.get("uid")})
+    fault = errors.Fault("metadata.resourceVersion", "must be specified for an update")
+    raise problems.invalid(now["metadata"]["name"], (fault,))
 
 
 def _orphans(wish: Mapping[str, Any]) -> bool:

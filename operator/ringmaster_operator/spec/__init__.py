@@ -14,7 +14,14 @@ from ringmaster_operator import errors, naming
 from ringmaster_operator.spec import rules, shape
 from ringmaster_operator.spec.honour import unsupported
 from ringmaster_operator.spec.pod import Probe
-from ringmaster_operator.spec.resource import Balancer, Metadata, ServerSet, Spec, Status
+from ringmaster_operator.spec.resource import (
+    Balancer,
+    Metadata,
+    ObjectMeta,
+    ServerSet,
+    Spec,
+    Status,
+)
 from ringmaster_operator.spec.rules import faults_of_change, warnings
 from ringmaster_operator.spec.sections import Proxy, Ring
 from ringmaster_operator.spec.template import Container, container, health
@@ -33,6 +40,7 @@ __all__ = [
     "faults_of_change",
     "health",
     "parse",
+    "parse_sent",
     "parse_status",
     "unsupported",
     "warnings",
@@ -51,6 +59,7 @@ _PLACEHOLDERS: Mapping[shape.Loc, Any] = {
     ("spec", "balancer", "selector", "matchLabels"): {"x": "x"},
     ("spec", "template"): {},
 }
+_NAMED: Mapping[shape.Loc, Any] = {("name",): "x"}
 
 
 def parse(document: Any) -> ServerSet:
@@ -64,7 +73,34 @@ def parse(document: Any) -> ServerSet:
     senseless = rules.faults(value, broken=broken)
     known = {fault.path for fault in strange}  # what is no JSON was left out for the rest
     rest = (each for each in faults if each.path not in known)
-    if found := shape.first(itertools.chain(strange, rest, senseless)):
+    nulls = shape.null_strangers(ServerSet, document)
+    if found := shape.first(itertools.chain(strange, rest, nulls, senseless)):
+        raise errors.SpecInvalidError(found)
+    return value
+
+
+def parse_sent(document: Mapping[str, Any]) -> ServerSet:
+    """As `parse`, for who stores what was sent: its metadata must be known, too.
+
+    What a cluster stores is judged by `parse` alone: later Kubernetes may know more metadata.
+
+    Raises:
+        SpecInvalidError: with every fault.
+    """
+    metadata = document.get("metadata")
+    known: tuple[errors.Fault, ...] = ()
+    plain, _ = shape.plain(metadata)
+    _, strange, _ = shape.read(
+        ObjectMeta, {} if plain is None else plain, placeholders=_NAMED, prefix="metadata"
+    )
+    nulls = shape.null_strangers(ObjectMeta, metadata, prefix="metadata")
+    try:
+        value = parse(document)
+    except errors.SpecInvalidError as error:
+        known = error.faults
+    told = {fault.path for fault in known}
+    more = (fault for fault in (*strange, *nulls) if fault.path not in told)
+    if found := shape.first(itertools.chain(known, more)):
         raise errors.SpecInvalidError(found)
     return value
 

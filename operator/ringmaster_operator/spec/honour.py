@@ -2,7 +2,7 @@
 
 Law: pure. Strict: a field passes if it is honoured, or if leaving it out changes nothing that its
 user could notice here: it is empty, says what is the case anyway, or asks a scheduler that is not
-there. Everything else is named with its path, misspelt fields included.
+there. Everything else is named with its path, misspelt fields included, be they empty.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from ringmaster_operator.spec import pod, shape
 
 Faults = Iterator[errors.Fault]
 
-# Field → the value that is the case anyway; `...` stands for any value.
+
+def _empty(names: str) -> Mapping[str, Any]:
+    """Fields that a pod has as well and that are not honoured: they may only be empty."""
+    return dict.fromkeys(names.split())
+
+
+# Field → the value that is the case anyway; `...` stands for any value. As of Kubernetes 1.36.
 _TEMPLATE: Mapping[str, Any] = {"metadata": ..., "spec": ...}
 _METADATA: Mapping[str, Any] = {
     "labels": ...,
@@ -23,6 +29,10 @@ _METADATA: Mapping[str, Any] = {
     "name": ...,  # Kubernetes ignores the name and namespace of a template as well
     "namespace": ...,
     "creationTimestamp": ...,
+    **_empty(
+        "generateName selfLink uid resourceVersion generation deletionTimestamp"
+        " deletionGracePeriodSeconds ownerReferences finalizers managedFields"
+    ),
 }
 _POD: Mapping[str, Any] = {
     "containers": ...,
@@ -33,6 +43,14 @@ _POD: Mapping[str, Any] = {
     "serviceAccountName": "default",
     "automountServiceAccountToken": False,
     "enableServiceLinks": ...,  # variables for Services, of which there are none
+    **_empty(
+        "activeDeadlineSeconds affinity dnsConfig ephemeralContainers hostAliases hostIPC"
+        " hostNetwork hostPID hostUsers hostname hostnameOverride imagePullSecrets initContainers"
+        " nodeName nodeSelector os overhead preemptionPolicy priority priorityClassName"
+        " readinessGates resourceClaims resources runtimeClassName schedulingGates"
+        " securityContext serviceAccount setHostnameAsFQDN shareProcessNamespace subdomain"
+        " tolerations topologySpreadConstraints volumes"
+    ),
 }
 _CONTAINER: Mapping[str, Any] = {
     "name": ...,
@@ -47,10 +65,19 @@ _CONTAINER: Mapping[str, Any] = {
     "workingDir": ...,
     "terminationMessagePath": "/dev/termination-log",
     "terminationMessagePolicy": "File",
+    **_empty(
+        "envFrom lifecycle livenessProbe resizePolicy restartPolicy restartPolicyRules"
+        " securityContext startupProbe stdin stdinOnce tty volumeDevices volumeMounts"
+    ),
 }
-_ENV: Mapping[str, Any] = {"name": ..., "value": ...}
-_PORT: Mapping[str, Any] = {"name": ..., "containerPort": ..., "protocol": "TCP"}
-_RESOURCES: Mapping[str, Any] = {"requests": ..., "limits": ...}
+_ENV: Mapping[str, Any] = {"name": ..., "value": ..., **_empty("valueFrom")}
+_PORT: Mapping[str, Any] = {
+    "name": ...,
+    "containerPort": ...,
+    "protocol": "TCP",
+    **_empty("hostIP hostPort"),
+}
+_RESOURCES: Mapping[str, Any] = {"requests": ..., "limits": ..., **_empty("claims")}
 _LIMITS: Mapping[str, Any] = {"cpu": ..., "memory": ...}
 _PROBE: Mapping[str, Any] = {
     "httpGet": ...,
@@ -61,10 +88,17 @@ _PROBE: Mapping[str, Any] = {
     "timeoutSeconds": ...,
     "successThreshold": ...,
     "failureThreshold": ...,
+    **_empty("grpc terminationGracePeriodSeconds"),
 }
-_HTTP_GET: Mapping[str, Any] = {"path": ..., "port": ..., "scheme": ..., "httpHeaders": ...}
+_HTTP_GET: Mapping[str, Any] = {
+    "path": ...,
+    "port": ...,
+    "scheme": ...,
+    "httpHeaders": ...,
+    **_empty("host"),
+}
 _HTTP_HEADER: Mapping[str, Any] = {"name": ..., "value": ...}
-_TCP_SOCKET: Mapping[str, Any] = {"port": ...}
+_TCP_SOCKET: Mapping[str, Any] = {"port": ..., **_empty("host")}
 _EXEC: Mapping[str, Any] = {"command": ...}
 
 
@@ -114,7 +148,7 @@ def _ports(ports: list[Any], at: shape.Loc, runtime: str) -> Faults:
 def _resources(resources: dict[str, Any], at: shape.Loc, runtime: str) -> Faults:
     """Requests are for a scheduler; a limit is a promise."""
     yield from _unknown(resources, _RESOURCES, at, runtime)
-    limits: Mapping[str, Any] = {} if runtime == "process" else _LIMITS
+    limits = dict.fromkeys(_LIMITS) if runtime == "process" else _LIMITS
     yield from _unknown(resources.get("limits"), limits, (*at, "limits"), runtime)
 
 
@@ -141,9 +175,11 @@ def _unknown(
     """The fields of an object that are not honoured, unless what they say is the case anyway."""
     for field, item in (value or {}).items():
         anyway = known.get(field)
-        if anyway is ... or item == anyway or item in (None, {}, [], "", False):
+        if field in known and (
+            anyway is ... or item == anyway or item in (None, {}, [], "", False)
+        ):
             continue
-        if field in known:
+        if anyway is not None:
             message = f"only {shape.brief(anyway)} is supported by the {runtime} runtime"
         else:
             message = f"not supported by the {runtime} runtime"

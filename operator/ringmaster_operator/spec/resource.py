@@ -76,6 +76,30 @@ class Metadata(shape.Value):
     """Notes of tools and users."""
 
 
+class OwnerReference(shape.Value):
+    """The object that this one goes with."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
+
+
+class ObjectMeta(Metadata):
+    """All of metav1.ObjectMeta, for whoever stores what was sent: nothing else is metadata."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    generate_name: str = ""
+    self_link: str = ""
+    deletion_grace_period_seconds: int | None = None
+    owner_references: Annotated[tuple[OwnerReference, ...], Field(strict=False)] = ()
+    finalizers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    managed_fields: Annotated[tuple[dict[str, Any], ...], Field(strict=False)] = ()
+
+
 class Selector(shape.Value):
     """Labels that an object must have, all of them."""
 

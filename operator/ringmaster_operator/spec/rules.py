@@ -15,17 +15,6 @@ from ringmaster_operator.spec import pod, pod_rules, resource, ring_rules, shape
 
 Faults = Iterator[errors.Fault]
 
-# The rest of metav1.ObjectMeta.
-_OBJECT_META = frozenset(
-    {
-        "generateName",
-        "selfLink",
-        "deletionGracePeriodSeconds",
-        "ownerReferences",
-        "finalizers",
-        "managedFields",
-    }
-)
 _MAX_NAME = 40  # leaves room for `emergency-…-<ordinal>-<5 characters>` in a DNS label
 _MAX_ANNOTATIONS = 262_144  # bytes, all together: Kubernetes' TotalAnnotationSizeLimitB
 _SLOTS_A_MEMBER = 650  # below, shares differ by more than about 10 % (√(1/650) = 4 % deviation)
@@ -106,7 +95,8 @@ def _metadata(value: resource.ServerSet) -> Faults:
 def _metadata_fields(value: resource.ServerSet) -> Faults:
     """Of the fields that are kept unread, those that look like a slip."""
     known = [field.alias or name for name, field in resource.Metadata.model_fields.items()]
-    strangers = (name for name in value.metadata.model_extra or () if name not in _OBJECT_META)
+    meta = {field.alias for field in resource.ObjectMeta.model_fields.values()}
+    strangers = (name for name in value.metadata.model_extra or () if name not in meta)
     for name in itertools.islice(strangers, shape.MAX_FAULTS):
         message = shape.unknown(name, known)
         if "did you mean" in message:

@@ -13,7 +13,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -164,6 +164,24 @@ def first(faults: Iterable[errors.Fault], *, prefix: str = "") -> tuple[errors.F
         return told
     more = f"has more than {MAX_FAULTS} faults: these are the first"
     return (*told[:MAX_FAULTS], errors.Fault(path=prefix or "spec", message=more))
+
+
+def null_strangers(
+    model: type[pydantic.BaseModel], value: Any, loc: Loc = (), *, prefix: str = ""
+) -> Iterator[errors.Fault]:
+    """Fields that are unknown and null: `plain` leaves them out, before the model could tell."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from null_strangers(model, item, (*loc, index), prefix=prefix)
+    if not isinstance(value, dict):
+        return
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    for name, item in value.items():
+        inner = _model_in(fields[name].annotation) if name in fields else None
+        if inner is not None:
+            yield from null_strangers(inner, item, (*loc, name), prefix=prefix)
+        elif item is None and name not in fields and model.model_config.get("extra") == "forbid":
+            yield errors.Fault(path((*loc, name), prefix=prefix), unknown(name, [*fields]))
 
 
 def _told(found: Sequence[Any]) -> list[Any]:

@@ -101,8 +101,8 @@ class Store:
         """Read, change and write; `change` gets a copy and returns the new one.
 
         Nobody waits for `change`: it is called outside the lock, and again with the newer document
-        where somebody else has written meanwhile. What it raises is passed on and nothing is
-        written.
+        where somebody else has written the same part meanwhile (the status, or the rest). What it
+        raises is passed on and nothing is written.
 
         Raises:
             NotFoundError: there is no such ServerSet.
@@ -293,8 +293,10 @@ class Store:
             if dry_run or proposed == current:
                 return proposed
             with self._writing() as write:
-                if write.version(namespace, name) == current["metadata"]["resourceVersion"]:
-                    return write.put("MODIFIED", proposed, current)
+                now = write.load(namespace, name)
+                fresh = now and stored.rebased(proposed, read=current, now=now)
+                if now and fresh:
+                    return write.put("MODIFIED", fresh, now)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[writes.Write]:

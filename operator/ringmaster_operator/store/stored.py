@@ -105,6 +105,28 @@ def consumed(current: Document, *, names: Collection[str], victims: Collection[s
     return result
 
 
+def rebased(proposed: Document, *, read: Document, now: Document) -> Document | None:
+    """`proposed`, which was made from `read`, as a change of `now`; None: it must be made anew.
+
+    Who writes the status and who writes the rest do not meet: an operator that tells often must
+    not keep away a change that takes long to judge.
+    """
+    if now["metadata"]["resourceVersion"] == read["metadata"]["resourceVersion"]:
+        return proposed
+    if proposed.get("status") == read.get("status") and _rest(now) == _rest(read):
+        kept = {"status": now["status"]} if "status" in now else {}
+        return {name: value for name, value in proposed.items() if name != "status"} | kept
+    if _rest(proposed) == _rest(read) and now.get("status") == read.get("status"):
+        return {**now, "status": proposed.get("status")}
+    return None
+
+
+def _rest(document: Document) -> Document:
+    """All but the status, and the version, which rises with it."""
+    metadata = {k: v for k, v in document["metadata"].items() if k != "resourceVersion"}
+    return {k: v for k, v in document.items() if k != "status"} | {"metadata": metadata}
+
+
 def at_version(document: Document, version: int) -> Document:
     """The document, stamped with the version of the write that stores it."""
     return {**document, "metadata": document["metadata"] | {"resourceVersion": str(version)}}

@@ -51,11 +51,6 @@ class Write:
         """One ServerSet's document as this transaction sees it."""
         return load(self._connection, namespace, name)
 
-    def version(self, namespace: str, name: str) -> str | None:
-        """The resourceVersion of what is stored now; no two writes share one. None: it is gone."""
-        current = self.load(namespace, name)
-        return None if current is None else current["metadata"]["resourceVersion"]
-
     def put(self, kind: str, fresh: Document, previous: Document | None) -> Document:
         """Store a ServerSet; `kind` is ADDED or MODIFIED. Returns it with its version."""
         stamped = self._changed(SETS, kind, fresh, previous)

@@ -167,7 +167,7 @@ def _is_folder(path: str) -> bool:
 def _texts(path: str, *, folder: bool) -> list[tuple[str, str]]:
     if path == "-":
         with _reading("standard input"):
-            return [("standard input", sys.stdin.buffer.read().decode())]
+            return [("standard input", manifest.decoded(sys.stdin.buffer.read()))]
     files = [Path(path)]
     if folder:
         with _reading(path):
@@ -179,7 +179,7 @@ def _texts(path: str, *, folder: bool) -> list[tuple[str, str]]:
 
 def _text(file: Path) -> str:
     with _reading(str(file)):
-        return file.read_text(encoding="utf-8")
+        return manifest.decoded(file.read_bytes())
 
 
 @contextlib.contextmanager
@@ -212,7 +212,7 @@ def _placed(document: Document, *, namespace: str | None) -> Document:
 
 def _faults(document: Document, check: admission.Check | None) -> Sequence[errors.Fault]:
     try:
-        parsed = spec.parse(document)
+        parsed = spec.parse_sent(document)
     except errors.SpecInvalidError as error:
         return error.faults
     return check(parsed.spec.template) if check else ()

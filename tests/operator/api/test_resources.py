@@ -228,12 +228,109 @@ def test_a_put_replaces_spec_and_metadata_and_leaves_the_rest(server: local_api.
     document = server_set(replicas=6)
     document |= {"status": {"replicas": 99}}
     document["metadata"] |= {"uid": made["metadata"]["uid"], "creationTimestamp": "1999"}
+    document = versioned(server, document)
     now = server.call("PUT", f"{SETS}/web", json=document).json()
     assert (now["spec"]["replicas"], now["status"]) == (6, {"replicas": 3})
     assert now["metadata"]["creationTimestamp"] == made["metadata"]["creationTimestamp"]
     assert now["metadata"]["generation"] == 2
     other = server.call("PUT", f"{SETS}/web", json=server_set("other"))
     assert status(other)[:2] == (400, "BadRequest")
+
+
+def versioned(server: local_api.Server, body: Any) -> Any:
+    """The body as of the version that is stored, if it has metadata and names none."""
+    metadata = body.get("metadata") if isinstance(body, dict) else None
+    if not isinstance(metadata, dict):
+        return body
+    version = server.get(f"{SETS}/web")["metadata"]["resourceVersion"]
+    return {**body, "metadata": {"resourceVersion": version} | metadata}
+
+
+@pytest.mark.parametrize("version", [None, "", "0", ...])
+@pytest.mark.parametrize("path", ["", "/status"])
+def test_an_update_names_the_version_that_it_was_made_from(
+    server: local_api.Server, version: Any, path: str
+) -> None:
+    """As the API server of Kubernetes 1.36 for custom resources; with no uid but the right one."""
+    made = server.post(server_set()).json()
+    document = server_set(replicas=6)
+    if version is not ...:
+        document["metadata"]["resourceVersion"] = version
+    answer = server.call("PUT", f"{SETS}/web{path}", json=document)
+    said = 'ServerSet.ringmaster.dev "web" is invalid: metadata.resourceVersion: must be specified'
+    assert status(answer) == (422, "Invalid", f"{said} for an update")
+    document["metadata"]["uid"] = "another"
+    answer = server.call("PUT", f"{SETS}/web{path}", json=document)
+    assert status(answer)[:2] == (409, "Conflict")
+    if version is not ...:
+        change = {"metadata": {"resourceVersion": version}}
+        assert status(server.patch(change, f"{SETS}/web{path}"))[0] == 422
+    assert server.get(f"{SETS}/web") == made
+
+
+def test_a_scale_need_not_name_a_version(server: local_api.Server) -> None:
+    server.post(server_set())
+    scale = {"metadata": {"name": "web"}, "spec": {"replicas": 6}}
+    assert server.call("PUT", f"{SETS}/web/scale", json=scale).json()["spec"] == {"replicas": 6}
+
+
+def test_a_new_object_has_no_version_yet(server: local_api.Server) -> None:
+    document = server_set()
+    document["metadata"]["resourceVersion"] = "5"
+    said = "resourceVersion should not be set on objects to be created"
+    assert status(server.post(document)) == (400, "BadRequest", said)
+    document["metadata"]["resourceVersion"] = "0"  # none, to Kubernetes too
+    assert server.post(document).status_code == 201
+
+
+@pytest.mark.parametrize("value", ["x", "", None, {}, []])
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("foo",),
+        ("metadata", "foo"),
+        ("metadata", "clusterName"),
+        ("spec", "foo"),
+        ("spec", "balancer", "proxy", "foo"),
+        ("spec", "ring", "key", 0, "foo"),
+    ],
+)
+def test_an_unknown_field_is_refused_whatever_it_holds(
+    server: local_api.Server, path: tuple[Any, ...], value: Any
+) -> None:
+    document = server_set(ring={"key": [{"header": "a"}]})
+    document["spec"]["balancer"]["proxy"] = {}
+    place = document
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    answer = server.post(document)
+    assert status(answer)[:2] == (422, "Invalid")
+    (cause,) = answer.json()["details"]["causes"]
+    assert cause["message"].startswith("unknown field")
+    if path[0] == "metadata" and value is not None:
+        server.post(server_set())
+        assert status(server.patch({"metadata": {path[1]: value}}))[0] == 422
+
+
+@pytest.mark.parametrize(
+    ("metadata", "field"),
+    [
+        ({"generateName": 5}, "metadata.generateName"),
+        ({"ownerReferences": {}}, "metadata.ownerReferences"),
+        ({"ownerReferences": [{}]}, "metadata.ownerReferences[0].apiVersion"),
+        ({"deletionGracePeriodSeconds": "x"}, "metadata.deletionGracePeriodSeconds"),
+        ({"selfLink": []}, "metadata.selfLink"),
+    ],
+)
+def test_metadata_that_no_client_could_read_is_refused(
+    server: local_api.Server, metadata: Any, field: str
+) -> None:
+    document = server_set()
+    document["metadata"] |= metadata
+    answer = server.post(document)
+    assert status(answer)[:2] == (422, "Invalid")
+    assert answer.json()["details"]["causes"][0]["field"] == field
 
 
 def test_merge_and_json_patches_are_taken_and_others_are_not(server: local_api.Server) -> None:
@@ -372,7 +469,8 @@ def test_of_a_status_nothing_is_kept_that_a_cluster_would_prune(server: local_ap
     server.post(server_set())
     told = {"type": "Theirs", "status": "True", "reason": None, "colour": "blue"}
     sent = {"status": {"conditions": [told], "colour": "blue"}}
-    now = server.call("PUT", f"{SETS}/web/status", json={**server_set(), **sent}).json()
+    body = versioned(server, {**server_set(), **sent})
+    now = server.call("PUT", f"{SETS}/web/status", json=body).json()
     assert now["status"] == {"conditions": [{"type": "Theirs", "status": "True"}]}
 
 
@@ -490,7 +588,7 @@ def test_a_malformed_body_is_refused_and_changes_nothing(
     server: local_api.Server, method: str, path: str, body: Any, refusal: tuple[int, str]
 ) -> None:
     made = server.post(server_set()).json()
-    answer = server.call(method, f"{SETS}/web{path}", json=body)
+    answer = server.call(method, f"{SETS}/web{path}", json=versioned(server, body))
     assert status(answer)[0] == refusal[0]
     assert refusal[1] in status(answer)[2]
     assert server.get(f"{SETS}/web") == made
@@ -577,6 +675,8 @@ def test_no_body_is_answered_with_a_5xx_or_leaves_anything_that_is(
         method, path, headers, good = sent
         body = json.dumps(spoilt(good, data.draw(st.sampled_from(places(good))), value))
         server.post(server_set())
+        if method == "PUT":
+            body = json.dumps(versioned(server, json.loads(body)))
         answer = server.call(method, path, data=body.replace("Infinity", "1e999"), headers=headers)
         assert answer.status_code < 500, answer.text
         strictly(answer)

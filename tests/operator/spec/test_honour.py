@@ -38,6 +38,14 @@ def test_the_example_runs_everywhere(runtime: str) -> None:
         ("spec.template.spec.restartPolicy", "Never", "spec.restartPolicy"),
         ("spec.template.spec.serviceAccountName", "robot", "spec.serviceAccountName"),
         ("spec.template.spec.contianers", [{}], "spec.contianers"),
+        ("spec.template.spec.contianers", [], "spec.contianers"),
+        ("spec.template.labels", {}, "labels"),
+        (f"{FIRST}.comand", [], "spec.containers[0].comand"),
+        (
+            f"{FIRST}.readinessProbe.httpGet.pth",
+            "",
+            "spec.containers[0].readinessProbe.httpGet.pth",
+        ),
         ("spec.template.metadata.finalizers", ["a/b"], "metadata.finalizers"),
         (f"{FIRST}.envFrom", [{"configMapRef": {"name": "a"}}], "spec.containers[0].envFrom"),
         (
@@ -96,6 +104,7 @@ def test_a_second_container_is_named_and_its_inside_left_alone(runtime: str) -> 
     ("path", "value"),
     [
         ("spec.template.spec.volumes", []),
+        (f"{FIRST}.ports.0.hostPort", 0),
         ("spec.template.spec.securityContext", {}),
         ("spec.template.spec.hostNetwork", False),
         ("spec.template.spec.restartPolicy", "Always"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -291,20 +291,49 @@ def test_changes_from_many_threads_all_take_effect(kept: store.Store) -> None:
 def test_a_change_is_made_outside_the_lock_and_anew_when_somebody_else_has_written(
     kept: store.Store,
 ) -> None:
-    owner = owner_of(kept.create("default", "web", sample()))
+    kept.create("default", "web", sample())
     seen = []
 
     def change(document: dict[str, Any]) -> dict[str, Any]:
-        seen.append(document["metadata"]["resourceVersion"])
+        seen.append(document["spec"]["replicas"])
         if len(seen) == 1:
-            meanwhile = threading.Thread(target=kept.write_status, args=(owner, {"replicas": 3}))
-            meanwhile.start()
-            meanwhile.join()
-        return scaled(5)(document)
+            elsewhere(kept.update, "default", "web", scaled(4))
+        return scaled(document["spec"]["replicas"] + 1)(document)
 
     now = kept.update("default", "web", change)
-    assert seen == ["1", "2"]
+    assert seen == [3, 4]
+    assert (now["spec"]["replicas"], now["metadata"]["generation"]) == (5, 3)
+
+
+def test_the_status_and_the_rest_are_written_past_each_other(kept: store.Store) -> None:
+    owner = owner_of(kept.create("default", "web", sample()))
+    seen = []
+
+    def slowly(document: dict[str, Any]) -> dict[str, Any]:
+        seen.append("spec")
+        elsewhere(kept.write_status, owner, {"replicas": 3})
+        return scaled(5)(document)
+
+    def told(document: dict[str, Any]) -> dict[str, Any]:
+        seen.append("status")
+        elsewhere(kept.update, "default", "web", scaled(6))
+        return document | {"status": {"replicas": 5}}
+
+    now = kept.update("default", "web", slowly)
     assert (now["spec"]["replicas"], now["status"]) == (5, {"replicas": 3})
+    now = kept.update_status("default", "web", told)
+    assert (now["spec"]["replicas"], now["status"]) == (6, {"replicas": 5})
+    assert seen == ["spec", "status"]
+    assert kept.get("default", "web") == now
+    changes = kept.changes("serversets", since=0)
+    assert [c.previous for c in changes[1:]] == [c.document for c in changes[:-1]]
+
+
+def elsewhere(write: Callable[..., Any], *arguments: Any) -> None:
+    """In another thread, waited for."""
+    thread = threading.Thread(target=write, args=arguments)
+    thread.start()
+    thread.join()
 
 
 def test_a_write_that_the_disk_refuses_is_to_be_tried_again(kept: store.Store, path: Path) -> None:
