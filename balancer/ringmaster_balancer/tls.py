@@ -2,7 +2,7 @@
 
 Law: edge. One context for the life of a process: connections that stand keep the certificate they
 began with, new ones get the one loaded last. What cannot be used is refused whole. Who calls: the
-data port's worker and the control port's front.
+data port's worker and the control port's web server.
 """
 
 from __future__ import annotations

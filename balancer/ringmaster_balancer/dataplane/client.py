@@ -121,13 +121,15 @@ class Client(turns.Stream):
             plane.arriving.remove(self)
         else:
             plane.accepted += 1
-        limit = plane.rules.max_connections
+        limit = plane.most_connections
         if plane.crowded(len(plane.clients)):
+            plane.turned_away()
             self.lingering = True  # an answer would cost a descriptor for as long as it lingers
             self.transport.abort()
         elif limit and len(plane.clients) > limit:
-            plane.refused(self.peer, 503, "Too many connections")
-            wire = responses.error(503, "Too many connections", close=True)
+            why = plane.turned_away()
+            plane.refused(self.peer, 503, why)
+            wire = responses.error(503, why, close=True)
             plane.outbox.write(self.transport, responses.dated(wire, plane.date))
             self.linger()
         else:

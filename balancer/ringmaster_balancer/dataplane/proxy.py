@@ -48,6 +48,7 @@ _LAB_SECONDS = 65.0  # `/add` waits for its servers for up to 60 s
 _POLL = 0.02  # s
 _NEVER = 86_400.0  # s
 _CROWD = 10  # a tenth of the connections that are allowed may wait for their 503 besides
+_OWN_DESCRIPTORS = 64  # sockets, logs and the event loop, whatever clients do
 _BACKLOG = 4096  # connections; the kernel caps it at net.core.somaxconn
 
 
@@ -58,6 +59,7 @@ class Settings:
     `lab_socket`: the Unix socket of the control process; with it the lab API is on.
     `workers`: how many share the limits. `needs_table`: accept only once there is a table, instead
     of answering 503. `tls`: for clients. `access_log`: a file or `-`, should the membership want one.
+    `descriptors`: how many files the process may have open; 0: no bound.
     """
 
     lab_socket: str | None = None
@@ -66,6 +68,17 @@ class Settings:
     access_log: str = accesslog.STDOUT
     needs_table: bool = False
     tls: ssl.SSLContext | None = None
+    descriptors: int = 0
+
+    @property
+    def room(self) -> int:
+        """How many clients the descriptors are enough for, each with a connection to a member.
+
+        A crowd that waits for its 503 takes some besides. 0: no bound.
+        """
+        if self.descriptors <= 0:
+            return 0
+        return max(1, (self.descriptors - _OWN_DESCRIPTORS) * _CROWD // (2 * _CROWD + 1))
 
 
 class DataPlane:
@@ -430,8 +443,22 @@ class DataPlane:
 
     def crowded(self, count: int) -> bool:
         """Whether so many connections are too many even for a 503."""
-        limit = self.rules.max_connections
+        limit = self.most_connections
         return bool(limit) and count > limit + limit // _CROWD + 1
+
+    @property
+    def most_connections(self) -> int:
+        """How many clients are let in, 0: any number."""
+        wanted, room = self.rules.max_connections, self.settings.room
+        return min(wanted, room) if wanted and room else wanted or room
+
+    def turned_away(self) -> str:
+        """A connection is one too many: why, for its client."""
+        if self.most_connections == self.rules.max_connections:
+            return "Too many connections"
+        # Before accepting fails: the event loop would reset whoever waits, and tell nobody.
+        self.shortages.note("descriptors")
+        return "Too many connections for the balancer's descriptors"
 
     def _security(self) -> dict[str, Any]:
         if self.settings.tls is None:

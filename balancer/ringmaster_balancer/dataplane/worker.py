@@ -48,7 +48,7 @@ _ORPHAN_SECONDS = 0.5
 class Worker:
     """One worker: the data plane and its line to the control process."""
 
-    def __init__(self, child: settings_.Child) -> None:
+    def __init__(self, child: settings_.Child, *, descriptors: int = 0) -> None:
         self._child = child
         self._data = [socket.socket(fileno=fd) for fd in (child.data_fd, *child.more_fds)]
         cert, key = child.settings.tls_cert, child.settings.tls_key
@@ -60,6 +60,7 @@ class Worker:
                 workers=child.settings.workers,
                 tls=self._certificate.context if self._certificate else None,
                 access_log=child.settings.access_log,
+                descriptors=descriptors,
             ),
             on_failure=self._mark,
             on_ejected=lambda replica: _log.warning("member ejected", replica=replica),
@@ -261,12 +262,11 @@ def main() -> None:
     """Run one worker; its only argument is a `settings.Child` as JSON."""
     child = settings_.Child.from_json(sys.argv[1])
     logs.configure(f"worker-{child.index}")
-    sockets.raise_descriptor_limit()
-    uvloop.run(_serve(child))
+    uvloop.run(_serve(child, descriptors=sockets.raise_descriptor_limit()))
 
 
-async def _serve(child: settings_.Child) -> None:
-    await Worker(child).run()
+async def _serve(child: settings_.Child, *, descriptors: int) -> None:
+    await Worker(child, descriptors=descriptors).run()
 
 
 if __name__ == "__main__":

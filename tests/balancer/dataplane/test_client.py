@@ -839,6 +839,25 @@ def test_more_connections_than_allowed_get_503() -> None:
     scripted.run(scenario())
 
 
+@pytest.mark.parametrize("wanted", [0, 100])
+def test_more_connections_than_there_are_descriptors_for_get_503_and_are_counted(
+    wanted: int,
+) -> None:
+    async def scenario() -> None:
+        rules = {"limits": {"maxConnections": wanted}}
+        settings = proxy.Settings(descriptors=64 + 21)  # ten clients, one of a crowd, ten members
+        async with scripted.stand(scripted.answering(), rules=rules, settings=settings) as stand:
+            for count in range(1, 11):
+                await stand.connect()
+                await scripted.eventually(lambda n=count: stand.plane.accepted == n)
+            assert stand.plane.stats()["shortages"] == {}
+            status, _, body = await (await stand.connect()).response()
+            assert (status, b"descriptors" in body) == (503, True)
+            assert stand.plane.stats()["shortages"] == {"descriptors": 1}
+
+    scripted.run(scenario())
+
+
 def test_far_beyond_the_allowed_connections_they_are_reset_unanswered() -> None:
     """What lingers holds a descriptor: 503s alone would be no bound."""
 
