@@ -110,7 +110,7 @@ docker-down:  ## end that: no container and no network stays (DOWN_FLAGS=--volum
 	docker compose down --remove-orphans $(DOWN_FLAGS)
 
 .PHONY: bench
-bench: $(BENCH_STAMP)  ## beside other proxies, compose, Swarm and a ReplicaSet, whichever are there (12 minutes)
+bench: $(BENCH_STAMP)  ## beside other proxies, compose, Swarm and a ReplicaSet, whichever are there (13 minutes)
 	$(BIN)/python bench/run.py --out bench/results $(BENCH_FLAGS)
 	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory images bench-docker; else echo "left out: containers: no Docker Engine answers" >&2; fi
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import contest
+import fairness
 import stalled
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def judge(run: results.Run) -> list[Bar]:
         *_members(run),
         *_memory(run),
         *_stalls(run),
+        *_fairness(run),
         *_recoveries(run),
         *_faultless(run),
     ]
@@ -110,6 +112,23 @@ def _stalls(run: results.Run) -> Iterator[Bar]:
     if OURS.name in run.stalls:
         what = f"p99 of the others among {stalled.STALLED:,} stalled clients, × without them"
         yield _most(what, 1.5, stalled.ratios(run.stalls[OURS.name]))
+
+
+def _fairness(run: results.Run) -> Iterator[Bar]:
+    """Honest transfers beside nginx; floods by what they add, as nginx refuses some of them."""
+    ours, nginx = (run.fairness.get(each.name) for each in (OURS, contest.NGINX))
+    for load in fairness.LOADS if ours else ():
+        if load not in fairness.BULK:
+            added = fairness.middle(ours, load) - fairness.middle(ours, "")
+            yield Bar(
+                f"ms that one {load} adds to the others' median",
+                "≤ 50",
+                f"{added:.1f}",
+                added <= 50,
+            )
+        elif nginx:
+            what = f"the others' median beside one {load}, × nginx"
+            yield _most(what, 1, fairness.ratios(ours, nginx, load))
 
 
 def _recoveries(run: results.Run) -> Iterator[Bar]:

@@ -80,7 +80,9 @@ def nginx(folder: Path, *, ports: list[int], workers: int) -> Iterator[Running]:
               keepalive_requests 1000000000; }}
 server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://u;
   proxy_http_version 1.1; proxy_set_header Connection "";
-  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }}""",
+  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }}
+  location = /bulk {{ proxy_pass http://u; proxy_http_version 1.1; client_max_body_size 0;
+  proxy_request_buffering off; proxy_max_temp_file_size 0; }} }}""",
         )
     )
     command = ["nginx", "-e", f"{folder}/proxy-error-{port}.log", "-c", str(config)]

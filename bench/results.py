@@ -13,6 +13,7 @@ from pathlib import Path
 
 import bars
 import contest
+import fairness
 import idle
 import psutil
 import recovery
@@ -30,6 +31,7 @@ class Run:
     results: list[contest.Result] = field(default_factory=list)
     memory: list[idle.Memory] = field(default_factory=list)
     stalls: dict[str, list[stalled.Pair]] = field(default_factory=dict)
+    fairness: dict[str, fairness.Rounds] = field(default_factory=dict)
     recoveries: list[recovery.Recovery] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -93,6 +95,10 @@ def page(run: Run) -> str:
     if run.stalls:
         parts += [f"### The others' latency among {stalled.STALLED:,} stalled clients\n"]
         parts += [*_stalls(run.stalls), ""]
+    if run.fairness:
+        parts += ["### A small request beside one connection that takes all it can get\n"]
+        parts += ["Median in ms; in brackets, what that connection moved in MB a second.\n"]
+        parts += [*fairness.table(run.fairness), ""]
     if run.recoveries:
         parts += ["### A replica is killed\n", "```", recovery.report(run.recoveries), "```", ""]
     return "\n".join(parts)

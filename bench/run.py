@@ -17,6 +17,7 @@ from pathlib import Path
 
 import bars
 import contest
+import fairness
 import idle
 import peers
 import proxies
@@ -30,7 +31,7 @@ QUICK = ("small", "browser")
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    names = [section.name for section in contest.SECTIONS]
+    names = [*(section.name for section in contest.SECTIONS), "fairness"]
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (5)")
     parser.add_argument("--seconds", type=int, default=1, help="load per proxy and round (1)")
     parser.add_argument("--section", action="append", choices=names, help="only this (repeatable)")
@@ -95,7 +96,7 @@ def _for_trials(context: str) -> bool:
 
 
 def everything(run: results.Run, options: argparse.Namespace, folder: Path) -> None:
-    """Under load, then idle, then among stalled clients."""
+    """Under load, then idle, then among stalled clients, then beside a greedy one."""
     chosen = {*options.proxy, "ringmaster"} if options.proxy else set(proxies.PROXIES)
     chosen -= set(run.left_out)
     whole = not options.section
@@ -116,6 +117,11 @@ def everything(run: results.Run, options: argparse.Namespace, folder: Path) -> N
                     found = stalled.measure(each, folder, ports, rounds=options.rounds, seconds=2)
                     run.stalls[each.name] = found
                     print(stalled.table(each.name, found))
+        if whole or "fairness" in options.section:
+            those = [each for each in fairness.CONTESTANTS if each.proxy in chosen]
+            run.fairness = fairness.measure(those, folder, ports, rounds=options.rounds)
+            print("\nMedian of small requests, ms (MB/s of the load)")
+            print(*fairness.table(run.fairness), sep="\n")
 
 
 def compete(

@@ -12,7 +12,7 @@ import asyncio
 from typing import Final
 
 _DIRECT: Final = 65_536  # bytes; from here on a later system call gains nothing
-_MANY: Final = 512  # writes; more than a turn has, unless one client asks for a thousand answers
+_MANY: Final = 512  # writes; more than most turns have
 
 
 class Outbox:
