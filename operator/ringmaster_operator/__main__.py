@@ -310,6 +310,7 @@ def _act(
         check=world.runtime.check,
         ready=work.healthy,
         name_fault=world.runtime.name_fault,
+        balancers=bool(settings.balancer_urls),
     )
     unsubscribe = world.records.subscribe(lambda change: _look_again(work, change))
     try:

@@ -147,6 +147,21 @@ def test_it_serves_what_the_file_says_and_leaves_replicas_alive_when_it_ends(
         assert second.end() == 0
 
 
+@pytest.mark.parametrize("words", [(), ("--balancer-url", "http://127.0.0.1:9")])
+def test_it_warns_of_no_balancer_only_where_it_has_none_itself(state, words) -> None:
+    with running(state, *words) as operator:
+        sets = f"{operator.api()}{local_api.SETS}"
+        made = requests.post(sets, json=document(replicas=0), timeout=5)
+        merge = {"Content-Type": "application/merge-patch+json"}
+        changed = requests.patch(
+            f"{sets}/web", data='{"spec": {"paused": true}}', headers=merge, timeout=5
+        )
+        for answer in (made, changed):
+            assert answer.ok
+            assert ("no balancer will know" in answer.headers["Warning"]) is (not words)
+        assert operator.end() == 0
+
+
 def test_a_changed_file_is_applied_and_a_wrong_one_is_refused_and_said(state, tmp_path) -> None:
     path = file(tmp_path, document())
     with running(state, "-f", path) as operator:

@@ -81,8 +81,7 @@ class Access:
     def _record(self, port: int) -> dict[str, Any]:
         scheme = "http" if self.certificate is None else "https"
         # Each of loopback's names is in the certificate, but is it listened on?
-        loopback = _is_wildcard(self.settings.host) or guard.is_loopback(self.settings.host)
-        local = "127.0.0.1" if loopback else self.settings.host
+        local = _reached(self.settings.host)
         return {
             "url": url(scheme, local, port),
             "names": [url(scheme, name, port) for name in self.names],
@@ -128,6 +127,13 @@ def url(scheme: str, host: str, port: int) -> str:
 def _names(settings: Settings) -> tuple[str, ...]:
     own = () if _is_wildcard(settings.host) else (settings.host,)
     return tuple(dict.fromkeys([*settings.names, *own]))
+
+
+def _reached(host: str) -> str:
+    """Where who listens on `host` is reached from here; on `::` asyncio has no IPv4."""
+    if _is_wildcard(host):
+        return "::1" if ":" in host else "127.0.0.1"
+    return "127.0.0.1" if host == "localhost" else host
 
 
 def _is_wildcard(host: str) -> bool:

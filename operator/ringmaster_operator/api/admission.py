@@ -72,9 +72,9 @@ def _valid(document: Document, *, check: Check, before: Document | None) -> Docu
     return document
 
 
-def warnings(document: Document) -> Sequence[str]:
-    """What is allowed but hardly meant in a stored ServerSet."""
-    return spec.warnings(spec.parse(document))
+def warnings(document: Document, *, balancers: bool) -> Sequence[str]:
+    """What is allowed but hardly meant in a stored ServerSet; `balancers` as in `spec.warnings`."""
+    return spec.warnings(spec.parse(document), balancers=balancers)
 
 
 def _finalizers(document: Document) -> list[errors.Fault]:

@@ -45,6 +45,8 @@ class Hooks:
     name_fault: Callable[[str], str] = lambda _name: ""
     # Whether the operator acts: `/readyz`.
     ready: Callable[[], bool] = lambda: True
+    # Whether the operator has balancers for ServerSets that name none.
+    balancers: bool = False
     # Seconds since 1970.
     clock: Callable[[], float] = time.time
 
@@ -152,7 +154,10 @@ class Sets(Lists):
             made = self._store.create(namespace, name, fresh, dry_run=dry_run)
         except errors.AlreadyExistsError as error:
             raise problems.of(error, name=name) from error
-        return made, admission.warnings(made)
+        return made, self._warnings(made)
+
+    def _warnings(self, document: Document) -> Sequence[str]:
+        return admission.warnings(document, balancers=self._hooks.balancers)
 
     async def replace(self, request: web.Request) -> web.StreamResponse:
         """`PUT …/serversets/NAME`."""
@@ -223,7 +228,7 @@ class Sets(Lists):
     async def _revise(self, request: web.Request, change: Change) -> web.StreamResponse:
         updated = await self._update(request, change)
         answer = web.json_response(self.form(request).one(updated))
-        return answers.warned(answer, await asyncio.to_thread(admission.warnings, updated))
+        return answers.warned(answer, await asyncio.to_thread(self._warnings, updated))
 
     async def _rescale(self, request: web.Request, change: Change) -> web.StreamResponse:
         updated = await self._update(request, lambda now: scales.onto(now, change(now)))

@@ -54,19 +54,22 @@ def faults_of_status(value: resource.Status, *, broken: shape.Broken) -> tuple[e
     return tuple(_repeated(value.conditions))
 
 
-def warnings(value: resource.ServerSet) -> tuple[str, ...]:
-    """What is allowed but hardly meant; one line each, the field's path first."""
-    return tuple(_warnings(value.spec))
+def warnings(value: resource.ServerSet, *, balancers: bool = False) -> tuple[str, ...]:
+    """What is allowed but hardly meant; one line each, the field's path first.
+
+    `balancers`: the operator has some for ServerSets that name none.
+    """
+    return tuple(_warnings(value.spec, balancers=balancers))
 
 
-def _warnings(spec: resource.Spec) -> Iterator[str]:
+def _warnings(spec: resource.Spec, *, balancers: bool) -> Iterator[str]:
     slots = ring_rules.slots(spec.ring)
     if slots and spec.ring.scheme != "classic" and slots < _SLOTS_A_MEMBER * spec.replicas:
         yield (
             f"spec.ring.slots: {slots} slots for {spec.replicas} replicas are fewer than "
             f"{_SLOTS_A_MEMBER} each: shares will be uneven"
         )
-    if spec.balancer.selector is None and not spec.balancer.urls:
+    if spec.balancer.selector is None and not spec.balancer.urls and not balancers:
         yield "spec.balancer: neither selector nor urls: no balancer will know of the replicas"
     if pod.read(spec.template)[0].spec.containers[0].readiness_probe is None:
         yield (

@@ -55,6 +55,13 @@ def test_on_loopback_nothing_is_asked_for(state, token_file) -> None:
     assert not state.tls.exists()
 
 
+@pytest.mark.parametrize("words", [{"host": "::1"}, {"host": "::", "published": True}])
+def test_the_address_on_record_is_one_that_is_listened_on(state, words) -> None:
+    with served(state, **words) as url:
+        assert url.startswith("http://[::1]:")
+        assert get(url).ok
+
+
 @pytest.mark.parametrize("words", ["token_file", "fallback"])
 def test_beyond_loopback_a_token_is_asked_for_over_tls(state, token_file, words) -> None:
     with served(state, host="0.0.0.0", names=("lb.example",), **{words: token_file}) as url:
