@@ -313,8 +313,15 @@ class ProcessRuntime:
         """Copying takes a while: not on the loop."""
         while True:
             with contextlib.suppress(OSError, RuntimeError):  # no thread to be had: a second later
-                await asyncio.to_thread(self._logs.bound)
+                await asyncio.to_thread(self._bound_once)
             await asyncio.sleep(LOG_CHECK_SECONDS)
+
+    def _bound_once(self) -> None:
+        self._logs.bound()
+        for record in self._ledger.all():
+            if record.pid is not None and record.exit is None:
+                path = self._logs.path(record.key)
+                process_logs.cut_deleted(path, record.pid, most=process_logs.MAX_BYTES)
 
     def _notify(self, owner_uid: str) -> None:
         for notify in tuple(self._watchers):

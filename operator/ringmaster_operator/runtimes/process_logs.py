@@ -99,6 +99,19 @@ def cut(path: Path, *, most: int) -> None:
             os.truncate(path, 0)
 
 
+def cut_deleted(path: Path, pid: int, *, most: int) -> None:
+    """Empty the log `path` that was deleted while process `pid` writes on; nobody can read it.
+
+    Linux only. The name is the kernel's own, so that no other file of the process is touched.
+    """
+    name = f"{path.parent.resolve() / path.name} (deleted)"
+    for number in (1, 2):  # standard output and error
+        written = Path(f"/proc/{pid}/fd/{number}")
+        with contextlib.suppress(OSError):
+            if written.stat().st_size > most and str(written.readlink()) == name:
+                os.truncate(written, 0)
+
+
 def _copy(path: Path, older: Path, *, begin: int, count: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     with path.open("rb") as source, os.fdopen(os.open(older, flags, 0o600), "wb") as copy:

@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -320,9 +320,11 @@ def end_marked(folder: Path, *, grace: float, hurry: Hurry = lambda: False) -> i
     return len(found)
 
 
-def bound_log(log: Path) -> None:
-    """Cut a log that grew too long; its process appends, and may go on meanwhile."""
+def bound_log(log: Path, *, pids: Iterable[int] = ()) -> None:
+    """Cut a log that grew too long; its process, of `pids`, appends, and may go on meanwhile."""
     process_logs.cut(log, most=_LOG_BYTES)
+    for pid in pids:
+        process_logs.cut_deleted(log, pid, most=_LOG_BYTES)
 
 
 def _is_of(record: Mapping[str, Any], process: psutil.Process) -> bool:

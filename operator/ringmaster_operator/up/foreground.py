@@ -258,7 +258,9 @@ def _supervise(
 ) -> None:
     logs = {child.order.name: settings.state.log_file(child.order.name) for child in supervised}
     tails = [tail.Tail(each, path) for each, path in logs.items()]
-    bound = logsize.Bound(logs.values())
+    bound = logsize.Bound(
+        logs.values(), pids=lambda: [child.pid for child in supervised if child.pid]
+    )
     watched = progress.Progress(
         server=f"http://127.0.0.1:{settings.api_port}",
         balancer=f"http://127.0.0.1:{settings.control_port}",
@@ -272,7 +274,8 @@ def _supervise(
     there = True
     try:
         while not signals.ending():
-            if there and not settings.state.root.exists():
+            # Not the folder itself: the balancer makes it again, for what it keeps.
+            if there and not settings.state.run_file("up").exists():
                 there = False
                 say(
                     f"the state folder {settings.state.root} was removed: nothing that ends is "

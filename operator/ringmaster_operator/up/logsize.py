@@ -6,7 +6,7 @@ Law: in a thread of its own, so that a slow disk cannot keep `up` from tending t
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ringmaster_operator.up import children
@@ -16,10 +16,13 @@ _GOODBYE = 1.0  # for a copy under way
 
 
 class Bound:
-    """Looks at these logs until it is closed."""
+    """Looks at these logs until it is closed; `pids` are those who write them now."""
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    def __init__(
+        self, paths: Iterable[Path], *, pids: Callable[[], Iterable[int]] = lambda: ()
+    ) -> None:
         self._paths = tuple(paths)
+        self._pids = pids
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="logsize", daemon=True)
 
@@ -41,4 +44,4 @@ class Bound:
     def _run(self) -> None:
         while not self._ended.wait(_SECONDS):
             for path in self._paths:
-                children.bound_log(path)
+                children.bound_log(path, pids=self._pids())

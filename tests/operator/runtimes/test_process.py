@@ -392,6 +392,16 @@ def test_logs_are_bounded_from_the_start_and_never_on_the_loop_that_probes(tmp_p
     assert "process-runtime" not in threads
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc shows a deleted file")
+def test_a_log_that_was_deleted_is_bounded_too(world, monkeypatch):
+    output(world, python("import time; print('x' * 5_000, flush=True); time.sleep(600)"))
+    (record,) = world.runtime._ledger.all()
+    (world.folder / "logs" / f"{record.key}.log").unlink()
+    monkeypatch.setattr(process_logs, "MAX_BYTES", 1_000)
+    written = Path(f"/proc/{record.pid}/fd/1")
+    stack.eventually(lambda: written.stat().st_size == 0, what="the cut", seconds=30)
+
+
 def test_the_bounding_of_logs_goes_on_though_there_was_no_thread_for_it(tmp_path, monkeypatch):
     looks = threading.Semaphore(0)
 

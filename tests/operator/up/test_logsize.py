@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from ringmaster_operator import statedir
@@ -40,6 +43,29 @@ def test_a_log_that_grows_is_cut_again_and_again(state, monkeypatch) -> None:
         subject.close()
     assert path.read_bytes() == b"kept"
     assert path.with_suffix(".log.1").read_bytes() == b"x" * 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc shows a deleted file")
+def test_a_log_that_was_deleted_is_cut_but_no_other_file(state, monkeypatch) -> None:
+    monkeypatch.setattr(children, "_LOG_BYTES", 10)
+    monkeypatch.setattr(logsize, "_SECONDS", 0.01)
+    path, other = state.log_file("balancer"), state.log_file("other")
+    code = "import sys, time; [print('x' * 20, file=f, flush=True) for f in (sys.stdout, sys.stderr)]; time.sleep(600)"
+    with path.open("ab") as log, other.open("ab") as error:
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=error)
+    subject = logsize.Bound([path], pids=lambda: [process.pid])
+    try:
+        until(lambda: other.stat().st_size == 21)
+        path.unlink()
+        other.unlink()
+        subject.start()
+        written = [Path(f"/proc/{process.pid}/fd/{number}") for number in (1, 2)]
+        until(lambda: written[0].stat().st_size == 0)
+        assert written[1].stat().st_size == 21
+    finally:
+        subject.close()
+        process.kill()
+        process.wait()
 
 
 def test_closing_ends_it_whether_or_not_it_was_started(state) -> None:
