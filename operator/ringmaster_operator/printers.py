@@ -7,6 +7,7 @@ missing is shown as `<none>`, never an error.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -73,9 +74,29 @@ def columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:
     ]
 
 
-def to_yaml(document: Document) -> str:
-    """As `-o yaml`: keys sorted, as kubectl has them."""
-    return yaml.safe_dump(document, sort_keys=True, default_flow_style=False, allow_unicode=True)
+class _Dumper(yaml.SafeDumper):
+    """Quotes what Go's YAML reads as another type than PyYAML: `y`, `08`, `0o17`, `1e3`."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:go",  # any but a string's
+    re.compile(
+        r"[yYnN]$|[-+]?[_0-9]*\.?[_0-9]*(?:[eE][-+_0-9]+)?$|[-+]?_*0_*[xXoObB][0-9a-fA-F_]+$",
+        re.ASCII,
+    ),
+    None,
+)
+
+
+def to_yaml(document: Document, *, sort_keys: bool = True) -> str:
+    """As `-o yaml`: keys sorted, as kubectl has them; kubectl and we read it back the same."""
+    return yaml.dump(
+        document,
+        Dumper=_Dumper,
+        sort_keys=sort_keys,
+        default_flow_style=False,
+        allow_unicode=True,
+    )
 
 
 def to_json(document: Document) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
+from hypothesis import strategies as st
 from ringmaster_operator import printers
+from ringmaster_operator.spec import manifest
 
 TABLE: dict[str, Any] = {
     "columnDefinitions": [
@@ -20,6 +23,19 @@ TABLE: dict[str, Any] = {
         {"cells": ["a-longer-one", None, ""], "object": {"metadata": {"namespace": "prod"}}},
     ],
 }
+
+
+@hypothesis.given(st.text(alphabet=st.sampled_from("0123456789+-._eExXoObByYnN~<=: "), max_size=6))
+@hypothesis.example("y")
+@hypothesis.example("08")
+@hypothesis.example("0o17")
+@hypothesis.example("1e3")
+@hypothesis.example("+_0_1")
+@hypothesis.example("0_x1")
+def test_a_text_comes_back_from_yaml_as_the_text_that_it_was(text: str) -> None:
+    """Read as kubectl reads it (tests/operator/spec/kubectl_manifests.json), not as PyYAML."""
+    given = {"apiVersion": "ringmaster.dev/v1alpha1", "kind": "ServerSet", "x": text, text: 1}
+    assert manifest.parse_many(printers.to_yaml(given)) == [given]
 
 
 def document(**status: Any) -> dict[str, Any]:

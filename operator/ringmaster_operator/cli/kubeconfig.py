@@ -8,9 +8,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-import yaml
-
-from ringmaster_operator import errors
+from ringmaster_operator import errors, printers
 from ringmaster_operator.cli import outputs
 
 _MARK = "# Made by `ringmaster kubeconfig`.\n"
@@ -35,7 +33,7 @@ def text(server: str, *, namespace: str, authority: str | None, token: str | Non
         ],
         "current-context": _NAME,
     }
-    return _MARK + yaml.safe_dump(document, sort_keys=False)
+    return _MARK + printers.to_yaml(document, sort_keys=False)
 
 
 def write(path: Path, content: str) -> None:
