@@ -276,9 +276,8 @@ def test_a_last_response_waits_for_its_slow_reader(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"])
 def test_a_handshake_that_stalls_ends_and_is_no_client(tmp_path, monkeypatch, said):
-    monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 0.2)
-
     async def scenario(stand, client):
+        monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 0.2)  # from now on: `client` has had its own
         stalled = await stand.connect()
         stalled.send(said)
         assert await stalled.rest() == b""
