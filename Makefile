@@ -96,8 +96,14 @@ kind-down:  ## that cluster is gone
 kind-test: $(DEV_STAMP)  ## kind-up, a changed spec, a killed pod under load, kind-down; in a clone of HEAD
 	$(BIN)/pytest -m kind tests/e2e $(PYTEST_FLAGS)
 
+# The operator is to run replicas on the engine that compose builds on.
+ifneq ($(filter unix://%,$(DOCKER_HOST)),)
+export RINGMASTER_DOCKER_SOCKET ?= $(DOCKER_HOST:unix://%=%)
+endif
+
 .PHONY: docker-up
 docker-up:  ## operator, balancer and three replicas on this machine's Docker Engine
+	@case "$${RINGMASTER_DOCKER_SOCKET:+named}$$DOCKER_HOST" in ""|unix://*|named*) ;; *) echo "make: DOCKER_HOST=$$DOCKER_HOST is no unix socket, and the operator's container is given one: name that of the same engine, on its machine, with RINGMASTER_DOCKER_SOCKET" >&2; exit 1;; esac
 	docker compose up --build --detach --wait
 	@echo; echo "  curl http://localhost:$${RINGMASTER_PORT:-5000}/home"
 	@echo "  kubectl --server http://127.0.0.1:$${RINGMASTER_API_PORT:-7070} get serversets"

@@ -20,6 +20,7 @@ DOCKER = """#!/bin/sh
 echo "$*" >> "$CALLS"
 case "$*" in
   "compose ps --all --quiet operator") echo 0123456789ab ;;
+  "compose up "*) echo "socket=$RINGMASTER_DOCKER_SOCKET" >> "$CALLS" ;;
   "compose run "*) echo "the state folder cannot be used" >&2; exit 1 ;;
 esac
 """
@@ -47,6 +48,45 @@ def test_docker_down_removes_everything_even_if_the_replicas_cannot_be_stopped(t
     assert done.returncode == 0, done.stderr
     assert "could not be stopped gracefully" in done.stderr
     assert calls.read_text().splitlines()[-1] == "compose down --remove-orphans --volumes"
+
+
+def docker_up(tmp_path, host):
+    command = tmp_path / "docker"
+    command.write_text(DOCKER)
+    command.chmod(0o755)
+    calls = tmp_path / "calls"
+    calls.touch()
+    environment = {name: value for name, value in os.environ.items() if "DOCKER" not in name}
+    environment |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(calls)}
+    done = subprocess.run(
+        ["make", "docker-up"],
+        cwd=ROOT,
+        env=environment | ({"DOCKER_HOST": host} if host else {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done, calls.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("host", "socket"),
+    [("", ""), ("unix:///run/user/1000/docker.sock", "/run/user/1000/docker.sock")],
+)
+def test_the_operator_is_given_the_engine_that_compose_talks_to(tmp_path, services, host, socket):
+    done, calls = docker_up(tmp_path, host)
+    assert done.returncode == 0, done.stderr
+    assert calls[-1] == f"socket={socket}"
+    mounted = "${RINGMASTER_DOCKER_SOCKET:-/var/run/docker.sock}:/var/run/docker.sock"
+    assert mounted in services["operator"]["volumes"]
+
+
+def test_an_engine_without_a_socket_here_is_told(tmp_path):
+    done, calls = docker_up(tmp_path, "tcp://127.0.0.1:1")
+    assert done.returncode != 0
+    assert "DOCKER_HOST=tcp://127.0.0.1:1 is no unix socket" in done.stderr
+    assert calls == []
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
