@@ -17,6 +17,11 @@ from typing import Any
 from ringmaster_operator import errors
 
 SCHEMA_VERSION = 1
+_WAIT_SECONDS = 10.0  # for another process that has the file
+_LOCKED = (
+    "another process has locked the database and keeps it so (`fuser` names it): nothing is "
+    "healed until it lets go"
+)
 _SCHEMA = """
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 INSERT INTO counters VALUES ('version', 0), ('epoch', 0);
@@ -52,6 +57,8 @@ class Database:
                 f"cannot write the state file {path}: {error.strerror}"
             ) from error
         except sqlite3.Error as error:
+            if _is_locked(error):
+                raise errors.UsageError(f"the state file {path}: {_LOCKED}") from error
             raise errors.UsageError(
                 f"the state file {path} cannot be used: {error}; move it away, and what begins "
                 "with its name, to start anew"
@@ -107,7 +114,9 @@ def _make(path: Path) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=_WAIT_SECONDS
+    )
     try:
         _prepare(connection, path)
     except BaseException:
@@ -140,4 +149,11 @@ def _mapped() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise errors.RetryLater(f"the state file failed: {error}") from error
+        why = _LOCKED if _is_locked(error) else error
+        raise errors.RetryLater(f"the state file failed: {why}") from error
+
+
+def _is_locked(error: sqlite3.Error) -> bool:
+    """Whether SQLite waited in vain; of the code's extensions the last byte is the code."""
+    code = getattr(error, "sqlite_errorcode", None)  # our own errors have none
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY

@@ -55,6 +55,28 @@ def test_a_new_file_takes_nothing_of_an_earlier_ones(path: Path) -> None:
     again.close()
 
 
+def test_another_process_that_keeps_the_lock_is_told_and_no_damage(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_WAIT_SECONDS", 0.01)
+    made = database.Database(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(errors.RetryLater, match="another process has locked"), made.writing():
+        pass
+    other.execute("ROLLBACK")
+    with made.writing():
+        pass
+    made.close()
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    other.execute("UPDATE counters SET value = 1")
+    with pytest.raises(errors.UsageError, match="another process has locked") as said:
+        database.Database(path)
+    assert "move it away" not in str(said.value)
+    other.close()
+
+
 def test_a_damaged_file_is_refused(path: Path) -> None:
     made = database.Database(path)
     with made.writing() as connection:
