@@ -392,6 +392,15 @@ def test_logs_are_bounded_from_the_start_and_never_on_the_loop_that_probes(tmp_p
     assert "process-runtime" not in threads
 
 
+def test_a_server_that_makes_itself_a_daemon_is_given_a_hint(world):
+    daemon = "import os, time; os.fork() or (os.setsid(), time.sleep(600))"
+    world.runtime.create(birth(OWNER, template=python(daemon)))
+    failed = stack.eventually(
+        lambda: only(world).phase is observed.Phase.FAILED and only(world), what="failed"
+    )
+    assert failed.message.endswith("(a server must stay in the foreground: no daemon mode)")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc shows a deleted file")
 def test_a_log_that_was_deleted_is_bounded_too(world, monkeypatch):
     output(world, python("import time; print('x' * 5_000, flush=True); time.sleep(600)"))
