@@ -57,8 +57,6 @@ def faults(template: Mapping[str, Any]) -> Iterator[errors.Fault]:
     view = spec.container(template)
     if view.image and not _IMAGE.fullmatch(view.image):
         yield errors.Fault(f"{_FIRST}.image", f"{view.image!r} is no reference to an image")
-    if view.working_dir and not view.working_dir.startswith("/"):
-        yield errors.Fault(f"{_FIRST}.workingDir", "must be an absolute path for Docker")
     limits = view.resources.limits
     if limits.memory is not None and limits.memory < _LEAST_MEMORY:
         yield errors.Fault(f"{_FIRST}.resources.limits.memory", "Docker needs at least 6Mi")

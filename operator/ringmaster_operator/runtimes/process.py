@@ -181,7 +181,7 @@ class ProcessRuntime:
         env = process_start.environment(record, view, state=self._state)
 
         async def execute(command: tuple[str, ...], _seconds: float) -> bool:
-            return await probes.run_command(command, env=env, cwd=view.working_dir or None)
+            return await probes.run_command(command, env=env, cwd=process_start.folder(view))
 
         target = probes.Target(
             uid=record.uid,

@@ -32,6 +32,11 @@ def environment(
     return process_os.environment() | view.env | process_os.marks(state, record.uid)
 
 
+def folder(view: spec.Container) -> str:
+    """Where its programs start: never where the operator happened to be started."""
+    return view.working_dir or "/"  # as a container does whose image names none
+
+
 def spawn(record: process_ledger.Record, *, state: Path, log: BinaryIO) -> subprocess.Popen[bytes]:
     """Start the process; its output goes to `log`.
 
@@ -47,7 +52,7 @@ def spawn(record: process_ledger.Record, *, state: Path, log: BinaryIO) -> subpr
         return subprocess.Popen(  # noqa: S603 – an argv list from the ServerSet, no shell
             command,
             env=environment(record, view, state=state),
-            cwd=view.working_dir or None,
+            cwd=folder(view),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

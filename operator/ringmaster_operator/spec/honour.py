@@ -12,6 +12,7 @@ from typing import Any
 
 from ringmaster_operator import errors
 from ringmaster_operator.spec import pod, shape
+from ringmaster_operator.spec import template as templates
 
 Faults = Iterator[errors.Fault]
 
@@ -107,7 +108,8 @@ def unsupported(template: Mapping[str, Any], *, runtime: str) -> tuple[errors.Fa
 
     `docker` and `process` are judged; `kubernetes` honours all. The template is one that
     `spec.parse` accepted. A process has no image (`image` is allowed, for the same manifest has to
-    run on all three), needs a `command`, and is bound to no limits, so limits are refused.
+    run on all three), needs a `command`, and is bound to no limits, so limits are refused. A path
+    that means another file in another folder is refused, for the operator may be started anywhere.
     """
     if runtime == "kubernetes":
         return ()
@@ -124,6 +126,24 @@ def _template(template: dict[str, Any], runtime: str) -> Faults:
             yield _fault(at, f"only one container is supported by the {runtime} runtime")
         else:
             yield from _container(container, at, runtime)
+    yield from _paths(templates.container(template), runtime)
+
+
+def _paths(view: templates.Container, runtime: str) -> Faults:
+    """Relative paths: a program's may only be relative to a workingDir, which is absolute."""
+    at: shape.Loc = ("spec", "containers", 0)
+    if view.working_dir and not view.working_dir.startswith("/"):
+        yield _fault((*at, "workingDir"), "must be an absolute path")
+    if runtime != "process" or view.working_dir:
+        return
+    probe = view.readiness_probe and view.readiness_probe.exec
+    programs: list[tuple[shape.Loc, tuple[str, ...]]] = [(("command",), view.command)]
+    if probe:
+        programs.append((("readinessProbe", "exec", "command"), probe.command))
+    for field, words in programs:
+        if words and "/" in words[0] and not words[0].startswith("/"):
+            message = "must be an absolute path or a name found in PATH, unless workingDir is set"
+            yield _fault((*at, *field, 0), message)
 
 
 def _container(container: dict[str, Any], at: shape.Loc, runtime: str) -> Faults:

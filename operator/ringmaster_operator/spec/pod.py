@@ -167,11 +167,11 @@ class Container(Lenient):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     """When to pull the image; left out: IfNotPresent, for the tag latest Always."""
     command: Strings = ()
-    """The program and its first arguments, in place of the image's entry point."""
+    """In place of the image's entry point; a process's program: in PATH, absolute or below workingDir."""
     args: Strings = ()
     """Further arguments."""
     working_dir: Text = ""
-    """Where the program starts."""
+    """Absolute path of the folder to start in; left out: the image's, / for a process."""
     env: Annotated[tuple[EnvVar, ...], Field(strict=False)] = ()
     """Environment variables, in order."""
     ports: Annotated[tuple[ContainerPort, ...], Field(strict=False)] = ()

@@ -129,7 +129,6 @@ def test_an_image_that_compose_built_makes_no_replica_one_of_its_containers() ->
     [
         ({"image": "Not Valid"}, "image"),
         ({"image": "upper/CASE:1"}, "image"),
-        ({"workingDir": "srv"}, "workingDir"),
         ({"resources": {"limits": {"memory": "5Mi"}}}, "resources.limits.memory"),
         ({"resources": {"limits": {"cpu": "9m"}}}, "resources.limits.cpu"),
     ],

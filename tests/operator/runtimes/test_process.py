@@ -292,6 +292,26 @@ def test_a_command_that_can_never_work_is_refused_in_clear_words(world, made, wo
     assert list((world.folder / "logs").iterdir()) == []
 
 
+def test_a_replica_starts_in_the_same_folder_wherever_the_operator_was_started(
+    world, tmp_path, monkeypatch
+):
+    """As a container whose image has no WORKDIR."""
+    monkeypatch.chdir(tmp_path)
+
+    assert output(world, python("import os; print(os.getcwd())")) == ["/"]
+
+
+def test_a_relative_command_and_probe_are_those_of_their_working_dir(world, tmp_path):
+    script = tmp_path / "server"
+    script.write_text("#!/bin/sh\ntouch ready; exec sleep 600\n")
+    script.chmod(0o755)
+    probe = {"exec": {"command": ["test", "-e", "ready"]}, "periodSeconds": 1}
+    made = command("./server", workingDir=str(tmp_path), readinessProbe=probe)
+    world.runtime.create(birth(OWNER, template=made))
+
+    stack.eventually(lambda: only(world).ready, what="ready")
+
+
 def test_an_executable_that_is_no_program_is_refused(world, tmp_path):
     script = tmp_path / "script"
     script.write_bytes(b"\x00\x01\x02")

@@ -121,6 +121,32 @@ def test_what_changes_nothing_here_passes(runtime: str, path: str, value: object
     assert refused(runtime, (path, value)) == []
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_folder_to_start_in_is_absolute(runtime: str) -> None:
+    assert refused(runtime, (f"{FIRST}.workingDir", "srv")) == [
+        "spec.template.spec.containers[0].workingDir: must be an absolute path"
+    ]
+
+
+@pytest.mark.parametrize("program", ["./server.py", "bin/server", "$(ROOT)/server"])
+def test_a_processs_program_lies_in_no_folder_that_nobody_named(program: str) -> None:
+    """The operator may be started from any folder, and a ServerSet may come without a file."""
+    probe = {"exec": {"command": [program]}}
+    relative = [(f"{FIRST}.command", [program]), (f"{FIRST}.readinessProbe", probe)]
+    words = "must be an absolute path or a name found in PATH, unless workingDir is set"
+    assert refused("process", *relative) == [
+        f"spec.template.spec.containers[0].command[0]: {words}",
+        f"spec.template.spec.containers[0].readinessProbe.exec.command[0]: {words}",
+    ]
+    assert refused("docker", *relative) == []
+    assert refused("process", *relative, (f"{FIRST}.workingDir", "/srv")) == []
+
+
+def test_a_variable_may_lead_to_a_processs_program() -> None:
+    env = (f"{FIRST}.env", [{"name": "ROOT", "value": "/srv"}])
+    assert refused("process", env, (f"{FIRST}.command", ["$(ROOT)/server"])) == []
+
+
 def test_a_process_can_be_bound_to_no_limit() -> None:
     limits = (f"{FIRST}.resources", {"limits": {"memory": "64Mi"}})
     assert refused("docker", limits) == []
