@@ -211,7 +211,7 @@ def main(
             return
         run(settings)
     except errors.RingmasterError as error:
-        click.echo(f"ringmaster-operator: {error}", err=True)
+        click.echo(f"ringmaster-operator: {errors.told(error)}", err=True)
         sys.exit(1)
 
 
@@ -386,8 +386,8 @@ class _Files:
         """
         if not self._paths:
             return
-        documents = specfiles.checked(specfiles.read(self._paths), self._check)
-        for line in self._applier.apply(documents, missing=missing):
+        found = specfiles.checked(specfiles.read(self._paths), self._check)
+        for line in self._applier.apply(found, missing=missing):
             _log.info("applied", what=line)
         self._said = ""
 
@@ -406,9 +406,9 @@ class _Files:
         """What is not the file's fault may pass without a touch: looked at again, said once."""
         if not isinstance(error, errors.SpecInvalidError):
             self._stamp = None
-            if str(error) == self._said:
+            if errors.told(error) == self._said:
                 return
-        self._said = str(error)
+        self._said = errors.told(error)
         _log.error("spec-file-refused", why=self._said)
 
 

@@ -37,6 +37,11 @@ class RingmasterError(Exception):
     """Anything that Ringmaster itself raises on purpose."""
 
 
+def told(error: RingmasterError) -> str:
+    """What a user is told: the message, and the notes that callers added (of which file it is)."""
+    return " ".join([str(error), *getattr(error, "__notes__", ())])
+
+
 class RetryLater(RingmasterError):  # noqa: N818 – says what the caller does next
     """The outside world failed for now: look again, with backoff."""
 

@@ -278,10 +278,8 @@ def _named_in(files: Sequence[str], namespace: str | None) -> list[verbs.Selecti
     """What manifests name; they need not be right for that."""
     from ringmaster_operator.up import specfiles  # noqa: PLC0415 – the model takes long to load
 
-    documents = specfiles.read(files, namespace=namespace)
-    return [
-        verbs.Selection(namespace=key[0], names=(key[1],)) for key in map(specfiles.key, documents)
-    ]
+    keys = [each.key() for each in specfiles.read(files, namespace=namespace)]
+    return [verbs.Selection(namespace=key[0], names=(key[1],)) for key in keys]
 
 
 COMMANDS = (

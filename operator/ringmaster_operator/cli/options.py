@@ -71,7 +71,7 @@ def _write_no_more() -> None:
 def _lines(error: errors.RingmasterError) -> list[str]:
     match error:
         case client.ServerError(reason=reason):
-            return [f"Error from server ({reason}): {error}"]
+            return [f"Error from server ({reason}): {errors.told(error)}"]
         case errors.SpecInvalidError(faults=faults):
             return ["error: the ServerSet is invalid:", *(f"* {fault}" for fault in faults)]
         case client.UnreachableError():

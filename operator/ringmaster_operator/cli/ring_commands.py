@@ -142,11 +142,10 @@ def plan_command(
     from ringmaster_operator.up import specfiles  # noqa: PLC0415
 
     context.state = options.state(context, state_dir)
-    documents = specfiles.checked(specfiles.read([file], namespace=namespace))
-    if len(documents) != 1:
-        raise errors.UsageError(f"{file} holds {len(documents)} ServerSets: a plan is of one")
-    (document,) = documents
-    key = specfiles.key(document)
+    found = specfiles.checked(specfiles.read([file], namespace=namespace))
+    if len(found) != 1:
+        raise errors.UsageError(f"{file} holds {len(found)} ServerSets: a plan is of one")
+    document, key = found[0].document, found[0].key()
     ring = ring_api.find(context.state, namespace=key[0], names=key[1:], **where)
     held = ring.held()
     live, why_not = _live(context, key, holder=str(held.get("uid") or ""))

@@ -69,13 +69,14 @@ def apply(
     """Create or change what the manifests say; faults of all are known before the first write."""
     from ringmaster_operator.up import specfiles  # noqa: PLC0415 – the model takes long to load
 
-    documents = specfiles.checked(specfiles.read(paths, namespace=namespace))
+    found = specfiles.checked(specfiles.read(paths, namespace=namespace))
     tail = " (server dry run)" if dry_run else ""
-    for document in documents:
-        done = _apply(server, document, key=specfiles.key(document), dry_run=dry_run)
+    for each in found:
+        with each.named(client.ServerError):
+            done = _apply(server, each.document, key=each.key(), dry_run=dry_run)
         for warning in server.warnings():
             warn(f"Warning: {warning}")
-        say(f"{applying.resource(document)} {done}{tail}")
+        say(f"{applying.resource(each.document)} {done}{tail}")
 
 
 def _apply(

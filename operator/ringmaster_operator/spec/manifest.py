@@ -61,26 +61,34 @@ class _RefusedError(yaml.MarkedYAMLError):
 def parse_many(
     text: str, *, source: str = "manifest", among_others: bool = False
 ) -> list[dict[str, Any]]:
-    """The ServerSets in a text, empty documents left out and Lists unpacked.
+    """The ServerSets in a text, as `located`, without their places."""
+    return [item for _, item in located(text, source=source, among_others=among_others)]
 
-    Their insides are not judged here: that is `spec.parse`. `among_others`: objects of other API
+
+def located(
+    text: str, *, source: str, among_others: bool = False
+) -> list[tuple[str, dict[str, Any]]]:
+    """The ServerSets in a text, each with its place: `source:line`.
+
+    Empty documents are left out and Lists unpacked. Their insides are not judged here: that is `spec.parse`. `among_others`: objects of other API
     groups are left out, and there may be none of ours.
 
     Raises:
         SpecInvalidError: the text is no YAML, or holds something else; each path is
             `source:line` or `source:line:column`.
     """
-    found: list[dict[str, Any]] = []
+    found: list[tuple[str, dict[str, Any]]] = []
     faults: list[errors.Fault] = []
     for line, document in _documents(text, source):
         for item in _unpacked(document):
             if among_others and _foreign(item):
                 continue
-            fault = _fault_of_kind(item, place=f"{source}:{line}")
+            place = f"{source}:{line}"
+            fault = _fault_of_kind(item, place=place)
             if fault:
                 faults.append(fault)
             else:
-                found.append(item)
+                found.append((place, item))
     if not found and not faults and not among_others:
         faults.append(errors.Fault(path=source, message="holds no object"))
     if faults:

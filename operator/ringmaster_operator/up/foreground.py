@@ -12,6 +12,7 @@ one no longer waits for anything.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -87,7 +88,7 @@ def run(settings: Settings, *, say: Say) -> int:
         SpecInvalidError: a spec file is wrong; nothing was started.
     """
     chosen = _chosen(settings)
-    documents = _documents(settings.files, runtime=chosen.kind)
+    found = _found(settings.files, runtime=chosen.kind)
     state = settings.state
     state.prepare()
     with state.lock("up", busy=_busy(state)):
@@ -97,7 +98,7 @@ def run(settings: Settings, *, say: Say) -> int:
         signals = Signals()
         signals.install()
         _check_ports(settings)
-        name = ring(state, documents)
+        name = ring(state, found)
         supervised = _take_over(settings, name, say=say)
         forgiven: tuple[type[Exception], ...] = ()
         try:
@@ -115,13 +116,13 @@ def run(settings: Settings, *, say: Say) -> int:
     return _HARD if signals.hurried() else 0
 
 
-def ring(state: statedir.StateDir, documents: Sequence[dict[str, Any]]) -> str:
+def ring(state: statedir.StateDir, found: Sequence[specfiles.Found]) -> str:
     """The ring that the balancer serves: that of the first ServerSet in the files.
 
     Without files, of those that are kept the one served last, else the oldest.
     """
-    if documents:
-        return "/".join(specfiles.key(documents[0]))
+    if found:
+        return "/".join(found[0].key())
     last = str(statedir.read_json(state.ring_file).get("ring", ""))
     kept = _kept(state)
     return kept[0] if kept and last not in kept else last or _FIRST_RING
@@ -188,15 +189,11 @@ def _chosen(settings: Settings) -> choice.Choice:
     )
 
 
-def _documents(files: Sequence[str], *, runtime: str) -> list[dict[str, Any]]:
+def _found(files: Sequence[str], *, runtime: str) -> list[specfiles.Found]:
     if "-" in files:
         raise errors.UsageError("up cannot read standard input: it reads its spec files again")
-    documents = specfiles.checked(specfiles.read(files)) if files else []
-    for document in documents:
-        faults = spec.unsupported(document["spec"]["template"], runtime=runtime)
-        if faults:
-            raise errors.SpecInvalidError(tuple(faults))
-    return documents
+    check = functools.partial(spec.unsupported, runtime=runtime)
+    return specfiles.checked(specfiles.read(files), check) if files else []
 
 
 def _check_ports(settings: Settings) -> None:

@@ -12,11 +12,12 @@ import json
 import stat
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringmaster_operator import applying, errors, spec, statedir
-from ringmaster_operator.api import admission
+from ringmaster_operator.api import admission, problems
 from ringmaster_operator.spec import manifest
 
 if TYPE_CHECKING:
@@ -27,7 +28,40 @@ Stamp = tuple[tuple[str, int, int], ...]
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})  # what kubectl takes from a folder
 
 
-def read(paths: Sequence[str], *, namespace: str | None = None) -> list[Document]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A ServerSet as it was written, and where: `web.yaml:12`, the file and the line."""
+
+    document: Document
+    place: str
+
+    def key(self) -> tuple[str, str]:
+        """Namespace and name.
+
+        Raises:
+            SpecInvalidError: it has no name.
+        """
+        metadata = self.document.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        if not isinstance(metadata, dict) or not isinstance(name, str):
+            raise errors.SpecInvalidError((self.at(errors.Fault("metadata.name", "required")),))
+        return metadata.get("namespace") or "default", name
+
+    def at(self, fault: errors.Fault) -> errors.Fault:
+        """The fault, and where the ServerSet is that has it."""
+        return errors.Fault(path=fault.path, message=f"{fault.message} ({self.place})")
+
+    @contextlib.contextmanager
+    def named(self, *kinds: type[errors.RingmasterError]) -> Iterator[None]:
+        """Errors of these kinds get a note that says where the ServerSet is."""
+        try:
+            yield
+        except kinds as error:
+            error.add_note(f"({self.place})")
+            raise
+
+
+def read(paths: Sequence[str], *, namespace: str | None = None) -> list[Found]:
     """Every ServerSet in files, folders (not below them) and `-` (standard input).
 
     A folder may hold objects of other API groups besides, a file may not. `namespace` is for
@@ -37,34 +71,36 @@ def read(paths: Sequence[str], *, namespace: str | None = None) -> list[Document
         UsageError: a file is not there or cannot be read, or names another namespace.
         SpecInvalidError: a text is no manifest.
     """
-    documents: list[Document] = []
+    found: list[Found] = []
     for path in paths:
         folder = _is_folder(path)
-        before = len(documents)
+        before = len(found)
         for source, text in _texts(path, folder=folder):
-            documents += manifest.parse_many(text, source=source, among_others=folder)
-        if len(documents) == before:
+            for place, document in manifest.located(text, source=source, among_others=folder):
+                found.append(Found(_placed(document, namespace=namespace), place))
+        if len(found) == before:
             raise errors.UsageError(f'the folder "{path}" holds no ServerSet')
-    return [_placed(document, namespace=namespace) for document in documents]
+    return found
 
 
-def checked(documents: Sequence[Document], check: admission.Check | None = None) -> list[Document]:
-    """The documents, if all are right.
+def checked(found: Sequence[Found], check: admission.Check | None = None) -> list[Found]:
+    """The same, if all are right.
 
     Raises:
-        SpecInvalidError: every fault of every document, each path led by the object's name.
+        SpecInvalidError: every fault of every document, each path led by the object's name and
+            each message followed by the object's place.
     """
     faults: list[errors.Fault] = []
-    for document in documents:
-        metadata = document.get("metadata")
+    for each in found:
+        metadata = each.document.get("metadata")
         name = metadata.get("name", "?") if isinstance(metadata, dict) else "?"
         faults += [
-            errors.Fault(path=f"{name}: {fault.path}", message=fault.message)
-            for fault in _faults(document, check)
+            each.at(errors.Fault(path=f"{name}: {fault.path}", message=fault.message))
+            for fault in _faults(each.document, check)
         ]
     if faults:
         raise errors.SpecInvalidError(tuple(faults))
-    return list(documents)
+    return list(found)
 
 
 def stamp(paths: Sequence[str]) -> Stamp:
@@ -81,19 +117,6 @@ def stamp(paths: Sequence[str]) -> Stamp:
     return tuple(found)
 
 
-def key(document: Document) -> tuple[str, str]:
-    """Namespace and name.
-
-    Raises:
-        SpecInvalidError: it has no name.
-    """
-    metadata = document.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    if not isinstance(metadata, dict) or not isinstance(name, str):
-        raise errors.SpecInvalidError((errors.Fault("metadata.name", "required"),))
-    return metadata.get("namespace") or "default", name
-
-
 class Applier:
     """Applies documents to the store, each content once."""
 
@@ -102,7 +125,7 @@ class Applier:
         self._remembered = remembered
         self._check = check
 
-    def apply(self, documents: Sequence[Document], *, missing: bool = False) -> list[str]:
+    def apply(self, found: Sequence[Found], *, missing: bool = False) -> list[str]:
         """Apply what has changed since it was applied last; the lines that say what was done.
 
         `missing`: also what is unchanged but not there any more.
@@ -112,13 +135,15 @@ class Applier:
         """
         said = statedir.read_json(self._remembered)
         lines = []
-        for document in documents:
-            namespace, name = key(document)
-            content = _hash(document)
+        for each in found:
+            namespace, name = each.key()
+            content = _hash(each.document)
             absent = self._records.get(namespace, name) is None
             if said.get(f"{namespace}/{name}") == content and not (missing and absent):
                 continue
-            lines.append(f"{applying.resource(document)} {self._put(document)}")
+            with each.named(problems.Problem):
+                done = self._put(each.document, namespace=namespace, name=name)
+            lines.append(f"{applying.resource(each.document)} {done}")
             said[f"{namespace}/{name}"] = content
             self._remember(said)
         return lines
@@ -131,8 +156,7 @@ class Applier:
                 f"{self._remembered} cannot be written: {error.strerror}"
             ) from error
 
-    def _put(self, document: Document) -> str:
-        namespace, name = key(document)
+    def _put(self, document: Document, *, namespace: str, name: str) -> str:
         live = self._records.get(namespace, name)
         if live is None:
             fresh = admission.new(

@@ -99,12 +99,24 @@ def test_a_dry_run_changes_nothing(run, server, tmp_path) -> None:
     assert server.store.get("default", "web") is None
 
 
+def test_what_the_server_alone_refuses_is_told_with_its_file(run, tmp_path) -> None:
+    """As kubectl: `Error from server (Invalid): error when creating "web.yaml"`."""
+    server_set = local_api.server_set()
+    server_set["metadata"]["finalizers"] = ["example.org/kept"]
+    path = file(tmp_path, server_set)
+    done = run("apply", "-f", path)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error from server (Invalid): ")
+    assert done.stderr.endswith(f" ({path}:1)\n")
+
+
 def test_all_faults_come_at_once_and_nothing_is_applied(run, server, tmp_path) -> None:
     bad = local_api.server_set("bad", replicas=-1, surprise=1, minReadySeconds="soon")
     done = run("apply", "-f", file(tmp_path, local_api.server_set("good"), bad))
     assert done.exit_code == 1
     for path in ("spec.replicas", "spec.surprise", "spec.minReadySeconds"):
         assert f"* bad: {path}: " in done.stderr
+    assert done.stderr.count(f"({tmp_path}/") == 3
     assert server.store.get("default", "good") is None
 
 

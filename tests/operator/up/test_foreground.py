@@ -19,7 +19,7 @@ import serversets
 import yaml
 from ringmaster_operator import errors, statedir, store
 from ringmaster_operator.runtimes import choice
-from ringmaster_operator.up import children, foreground
+from ringmaster_operator.up import children, foreground, specfiles
 
 
 @pytest.fixture
@@ -60,7 +60,8 @@ def test_the_ring_is_that_of_the_first_serverset(state) -> None:
     assert foreground.ring(state, []) == "default/web"
     first = {"metadata": {"name": "api", "namespace": "prod"}}
     keep(state, ("default", "web"))
-    assert foreground.ring(state, [first, {"metadata": {"name": "web"}}]) == "prod/api"
+    found = [specfiles.Found(each, "x.yaml:1") for each in (first, {"metadata": {"name": "web"}})]
+    assert foreground.ring(state, found) == "prod/api"
 
 
 def test_without_files_the_ring_is_that_of_the_set_that_is_kept(state) -> None:

@@ -40,6 +40,10 @@ def example(name: str = "web", *changes: tuple[str, Any]) -> dict[str, Any]:
     return serversets.changed(("metadata.name", name), *changes)
 
 
+def found(*changes: tuple[str, Any]) -> specfiles.Found:
+    return specfiles.Found(example("web", *changes), "web.yaml:1")
+
+
 def replicas(kept: store.Store, name: str = "web") -> int:
     document = kept.get("default", name)
     assert document is not None
@@ -54,13 +58,13 @@ def test_files_folders_and_standard_input_are_read(tmp_path, monkeypatch) -> Non
     (folder / "notes.txt").write_text("no manifest")
     piped = io.BytesIO(yaml.safe_dump(example("piped")).encode())
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(piped))
-    found = specfiles.read([str(folder), "-"])
-    assert [each["metadata"]["name"] for each in found] == ["a", "aa", "b", "piped"]
+    read = specfiles.read([str(folder), "-"])
+    assert [each.document["metadata"]["name"] for each in read] == ["a", "aa", "b", "piped"]
 
 
 def test_a_namespace_is_given_to_documents_that_name_none(tmp_path) -> None:
     path = written(tmp_path / "x.yaml", example("a"), example("b", ("metadata.namespace", "prod")))
-    assert [specfiles.key(each) for each in specfiles.read([path], namespace="prod")] == [
+    assert [each.key() for each in specfiles.read([path], namespace="prod")] == [
         ("prod", "a"),
         ("prod", "b"),
     ]
@@ -77,7 +81,7 @@ def test_standard_input_is_utf_8_whatever_the_terminals_encoding(monkeypatch) ->
         example("web", ("metadata.annotations", {"who": "Zoë"})), allow_unicode=True
     )
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="ascii"))
-    assert specfiles.read(["-"])[0]["metadata"]["annotations"] == {"who": "Zoë"}
+    assert specfiles.read(["-"])[0].document["metadata"]["annotations"] == {"who": "Zoë"}
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a: \xff")))
     with pytest.raises(errors.UsageError, match='"standard input" cannot be read'):
         specfiles.read(["-"])
@@ -90,7 +94,7 @@ def test_what_cannot_be_remembered_is_an_error_of_ours(kept, tmp_path) -> None:
         records=kept, remembered=blocked / "applied.json", check=lambda _: ()
     )
     with pytest.raises(errors.RetryLater, match=r"applied\.json cannot be written"):
-        subject.apply([example()])
+        subject.apply([found()])
 
 
 def test_a_folder_may_hold_objects_of_others_and_a_file_may_not(tmp_path) -> None:
@@ -99,7 +103,7 @@ def test_a_folder_may_hold_objects_of_others_and_a_file_may_not(tmp_path) -> Non
     with pytest.raises(errors.UsageError, match="holds no ServerSet"):
         specfiles.read([str(tmp_path)])
     written(tmp_path / "web.yaml", example())
-    assert specfiles.read([str(tmp_path)]) == [example()]
+    assert [each.document for each in specfiles.read([str(tmp_path)])] == [example()]
     with pytest.raises(errors.SpecInvalidError, match="kind must be"):
         specfiles.read([other])
     written(tmp_path / "typo.yaml", example("api", ("kind", "Serverset")))
@@ -172,44 +176,59 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path, content, why) ->
         assert "\n" not in str(caught.value)
 
 
-def test_faults_of_all_documents_are_told_at_once_with_their_names() -> None:
-    bad = [example("a", ("spec.replicas", -1)), example("b", ("spec.surprise", 1))]
+def test_faults_of_all_documents_are_told_at_once_with_their_names_and_places(tmp_path) -> None:
+    one = written(tmp_path / "one.yaml", example("a", ("spec.replicas", -1)))
+    two = written(tmp_path / "two.yaml", example("good"), example("b", ("spec.surprise", 1)))
+    line = Path(two).read_text(encoding="utf-8").split("\n").index("---") + 2
     with pytest.raises(errors.SpecInvalidError) as caught:
-        specfiles.checked(bad)
+        specfiles.checked(specfiles.read([str(tmp_path)]))
     paths = [fault.path for fault in caught.value.faults]
     assert paths == ["a: spec.replicas", "b: spec.surprise"]
+    places = [fault.message.rpartition(" ")[2] for fault in caught.value.faults]
+    assert places == [f"({one}:1)", f"({two}:{line})"]
+
+
+def test_what_only_the_store_refuses_is_told_with_its_place(kept, tmp_path) -> None:
+    """As kubectl: `error when creating "web.yaml"`."""
+    fault = errors.Fault("spec.x", "no")
+    subject = specfiles.Applier(
+        records=kept, remembered=tmp_path / "applied.json", check=lambda _template: (fault,)
+    )
+    with pytest.raises(errors.RingmasterError) as caught:
+        subject.apply([found()])
+    assert errors.told(caught.value).endswith("spec.x: no (web.yaml:1)")
 
 
 @pytest.mark.parametrize("document", [{}, {"metadata": 3}, {"metadata": {"name": 5}}])
 def test_what_has_no_name_has_no_key(document: dict[str, Any]) -> None:
-    with pytest.raises(errors.SpecInvalidError, match=r"metadata\.name"):
-        specfiles.key(document)
+    with pytest.raises(errors.SpecInvalidError, match=r"metadata\.name: required \(x\.yaml:3\)"):
+        specfiles.Found(document, "x.yaml:3").key()
 
 
 def test_an_unchanged_file_is_not_applied_again_so_that_a_scale_survives(kept, tmp_path) -> None:
-    assert applier(kept, tmp_path).apply([example()]) == ["serverset.ringmaster.dev/web created"]
+    assert applier(kept, tmp_path).apply([found()]) == ["serverset.ringmaster.dev/web created"]
     kept.update("default", "web", lambda now: now | {"spec": now["spec"] | {"replicas": 5}})
-    assert applier(kept, tmp_path).apply([example()]) == []
+    assert applier(kept, tmp_path).apply([found()]) == []
     assert replicas(kept) == 5
 
 
 def test_a_changed_file_is_applied_and_keeps_what_it_does_not_name(kept, tmp_path) -> None:
-    applier(kept, tmp_path).apply([example()])
+    applier(kept, tmp_path).apply([found()])
     kept.update("default", "web", lambda now: now | {"spec": now["spec"] | {"names": ["S5"]}})
-    lines = applier(kept, tmp_path).apply([example("web", ("spec.replicas", 4))])
+    lines = applier(kept, tmp_path).apply([found(("spec.replicas", 4))])
     assert lines == ["serverset.ringmaster.dev/web configured"]
     assert replicas(kept) == 4
     assert kept.get("default", "web")["spec"]["names"] == ["S5"]
 
 
 def test_what_was_deleted_comes_back_only_when_asked_for(kept, tmp_path) -> None:
-    applier(kept, tmp_path).apply([example()])
+    applier(kept, tmp_path).apply([found()])
     document = kept.delete("default", "web")
     meta = document["metadata"]
     kept.forget(observed.Owner(meta["namespace"], meta["name"], meta["uid"]))
-    assert applier(kept, tmp_path).apply([example()]) == []
+    assert applier(kept, tmp_path).apply([found()]) == []
     assert kept.get("default", "web") is None
-    assert applier(kept, tmp_path).apply([example()], missing=True) == [
+    assert applier(kept, tmp_path).apply([found()], missing=True) == [
         "serverset.ringmaster.dev/web created"
     ]
 
@@ -220,7 +239,7 @@ def test_what_the_runtime_cannot_honour_is_not_stored(kept, tmp_path) -> None:
         records=kept, remembered=tmp_path / "applied.json", check=lambda _template: (fault,)
     )
     with pytest.raises(errors.RingmasterError, match=r"spec\.template\.spec\.x"):
-        subject.apply([example()])
+        subject.apply([found()])
     assert kept.get("default", "web") is None
     assert statedir.read_json(tmp_path / "applied.json") == {}
 
