@@ -15,6 +15,8 @@ from ringmaster_operator import naming
 
 # kubectl's own annotation, so that both tools may be used on one object.
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+# What encoding/json escapes and Python's json does not, for the sake of HTML and JavaScript.
+_ESCAPED_BY_GO = {ord(each): f"\\u{ord(each):04x}" for each in "<>&\u2028\u2029"}
 
 Document = dict[str, Any]
 
@@ -23,8 +25,7 @@ def stamped(manifest: Document) -> Document:
     """The manifest with itself noted in its annotation, as it is to be stored."""
     plain = _without_stamp(manifest)
     noted = copy.deepcopy(plain)
-    annotations = noted.setdefault("metadata", {}).setdefault("annotations", {})
-    annotations[LAST_APPLIED] = json.dumps(plain, sort_keys=True, separators=(",", ":")) + "\n"
+    noted["metadata"]["annotations"][LAST_APPLIED] = _as_go_writes(plain)
     return noted
 
 
@@ -33,9 +34,8 @@ def patch(manifest: Document, live: Document) -> Document:
     wanted = stamped(manifest)
     last = last_applied(live)
     changes = _difference(last=last, wanted=wanted, live=live)
-    # The note alone is no change: kubectl says "unchanged" then as well, but only if what it
-    # noted before means the same.
-    if set(changes) == {"metadata"} and last == _without_stamp(manifest):
+    # A note that says the same in other words (another tool's, an older Ringmaster's) is no change.
+    if set(changes) == {"metadata"} and _without_stamp(last) == _without_stamp(manifest):
         return {} if _is_stamp_only(changes["metadata"]) else changes
     return changes
 
@@ -92,8 +92,16 @@ def _is_stamp_only(metadata: Document) -> bool:
 
 
 def _without_stamp(manifest: Document) -> Document:
+    """The manifest as kubectl notes it: with a namespace, and with annotations, be there none."""
     plain = copy.deepcopy(manifest)
-    metadata = plain.get("metadata")
-    if isinstance(metadata, dict) and isinstance(metadata.get("annotations"), dict):
-        metadata["annotations"].pop(LAST_APPLIED, None)
+    metadata = plain["metadata"] = plain.get("metadata") or {}
+    metadata["namespace"] = metadata.get("namespace") or "default"
+    annotations = metadata["annotations"] = metadata.get("annotations") or {}
+    annotations.pop(LAST_APPLIED, None)
     return plain
+
+
+def _as_go_writes(document: Document) -> str:
+    """JSON as kubectl writes it (encoding/json): it takes a note of other bytes for a change."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.translate(_ESCAPED_BY_GO) + "\n"

@@ -12,7 +12,8 @@ from ringmaster_operator import applying
 
 
 def manifest(**spec: Any) -> dict[str, Any]:
-    return {"kind": "ServerSet", "metadata": {"name": "web"}, "spec": spec}
+    metadata = {"name": "web", "namespace": "default", "annotations": {}}
+    return {"kind": "ServerSet", "metadata": metadata, "spec": spec}
 
 
 def live_after(document: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -65,6 +66,15 @@ def test_the_note_is_kubectls_and_holds_no_note_itself() -> None:
     note = twice["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
     assert "last-applied" not in note
     assert json.loads(note)["spec"] == {"replicas": 3}
+
+
+def test_a_note_that_says_the_same_in_other_words_is_no_change() -> None:
+    document = manifest(replicas=3)
+    live = live_after(document)
+    bare = {"kind": "ServerSet", "metadata": {"name": "web"}, "spec": {"replicas": 3}}
+    live["metadata"]["annotations"][applying.LAST_APPLIED] = json.dumps(bare)
+    assert applying.patch(document, live) == applying.patch(bare, live) == {}
+    assert applying.patch(bare | {"metadata": {"name": "web", "annotations": None}}, live) == {}
 
 
 def test_a_damaged_note_counts_as_none() -> None:

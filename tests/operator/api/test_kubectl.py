@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click.testing
 import engines
 import local_api
 import pytest
+import structlog
 import yaml
 from kubectl_tool import Kubectl
 from local_api import SETS, server_set
-from ringmaster_operator import observed, statedir
+from ringmaster_operator import cli, observed, statedir
 from ringmaster_operator.api import certificates
 from ringmaster_operator.cli import endpoint, kubeconfig
 
@@ -70,6 +72,31 @@ def test_apply_creates_leaves_and_configures(kubectl: Kubectl, server: local_api
     del document["spec"]["drainSeconds"]
     kubectl.apply(document)
     assert live(server)["spec"] == document["spec"]
+
+
+def test_kubectl_and_ringmaster_apply_the_same_file_in_turns_and_nothing_changes(
+    kubectl: Kubectl, server: local_api.Server, tmp_path: Path
+) -> None:
+    document = server_set()
+    document["metadata"]["annotations"] = {"who": 'Zoë <z@example.org> & \u2028\t"\\\b\x7f😀'}
+    path = tmp_path / "web.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    environment = {"RINGMASTER_SERVER": server.url, "RINGMASTER_STATE_DIR": str(tmp_path / "s")}
+    runner = click.testing.CliRunner(env=environment)
+
+    def ours() -> str:
+        with structlog.testing.capture_logs():  # the server's log goes elsewhere
+            return runner.invoke(cli.main, ["apply", "-f", str(path)]).stdout
+
+    def theirs() -> str:
+        return kubectl.run("apply", "-f", str(path))
+
+    for first, second in ((ours, theirs), (theirs, ours)):
+        assert first() == "serverset.ringmaster.dev/web created\n"
+        version = live(server)["metadata"]["resourceVersion"]
+        assert [second(), first()] == ["serverset.ringmaster.dev/web unchanged\n"] * 2
+        assert live(server)["metadata"]["resourceVersion"] == version
+        server.store.forget(owner(server.store.delete("default", "web")))
 
 
 def test_apply_shows_every_fault(kubectl: Kubectl) -> None:
