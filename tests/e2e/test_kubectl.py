@@ -87,8 +87,11 @@ def world(request, tmp_path_factory) -> Iterator[World]:
 
 @pytest.fixture
 def kubectl(world) -> Kubectl:
-    """With `web` as the example has it, and serving."""
+    """With `web` as the example has it, and serving; what a test before had more of is gone."""
     world.kubectl.run("apply", "-f", str(stacks.SPEC))
+    world.kubectl.run(
+        "wait", "--for=jsonpath={.status.readyReplicas}=3", "sset/web", "--timeout=60s"
+    )
     world.kubectl.run("wait", "--for=condition=Ready", "sset/web", "--timeout=60s")
     return world.kubectl
 
