@@ -10,6 +10,9 @@ import enum
 from dataclasses import dataclass, field
 from typing import Any
 
+# A server that makes itself a daemon ends at once, and its child is ended with the replica.
+_STAY = "a server must stay in the foreground: no daemon mode"
+
 
 class Phase(enum.Enum):
     """Where a replica stands in its life."""
@@ -155,3 +158,14 @@ class Observed:
     replicas: tuple[Replica, ...]
     balancers: tuple[BalancerView, ...] = ()
     missing: str = ""  # why there is no view of a balancer that was named
+
+
+def exited(code: int) -> str:
+    """An exit code in words."""
+    return f"exited with code {code}"
+
+
+def ending(words: str, *, line: str) -> str:
+    """How a replica ended that nobody ended: `words`, its last line, and what it may mean."""
+    message = f"{words}: {line}" if line else words
+    return f"{message} ({_STAY})" if words == exited(0) else message

@@ -226,7 +226,7 @@ class DockerRuntime:
         words = self._last_words.get(container.uid, "")
         if not words.startswith(container.last_words):
             line = self._engine.last_line(container.uid)
-            words = f"{container.last_words}: {line}" if line else container.last_words
+            words = observed.ending(container.last_words, line=line)
             with self._lock:
                 known = self._last_words.get(container.uid)
                 self._last_words[container.uid] = words

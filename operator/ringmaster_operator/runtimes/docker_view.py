@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ringmaster_operator import naming
+from ringmaster_operator import naming, observed
 
 _SIGNALLED = 128  # an exit code above it: ended by the signal of that number, as a shell has it
 _ALIVE = frozenset({"running", "paused", "restarting"})
@@ -90,7 +90,7 @@ def _last_words(state: Mapping[str, Any]) -> str:
     if code > _SIGNALLED:
         number = code - _SIGNALLED
         return f"killed by {_KILLED.get(number, f'signal {number}')}"
-    words = f"exited with code {code}"
+    words = observed.exited(code)
     return f"{words}: {state['Error']}" if state.get("Error") else words
 
 

@@ -212,7 +212,7 @@ def _exit(terminated: dict[str, Any]) -> list[str | None]:
         return []
     return [
         terminated.get("reason"),
-        f"exited with code {terminated['exitCode']}",
+        observed.exited(terminated["exitCode"]),
         terminated.get("message"),
     ]
 

@@ -230,9 +230,7 @@ class ProcessRuntime:
     def _fail(self, record: process_ledger.Record, code: int | None) -> None:
         words = process_os.describe_exit(code)
         line = self._logs.last_line(record.key)
-        message = f"{words}: {line}" if line else words
-        if code == 0:  # nobody asked it to: mostly a daemon, whose child is ended with it
-            message += " (a server must stay in the foreground: no daemon mode)"
+        message = observed.ending(words, line=line)
         self._log.warning("replica ended", replica=record.name, pid=record.pid, message=message)
         with contextlib.suppress(errors.RetryLater):
             since = self._clock() if record.ready else record.ready_changed_at

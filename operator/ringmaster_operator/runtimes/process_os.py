@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from ringmaster_operator import errors
+from ringmaster_operator import errors, observed
 
 # In the environment of every replica and its children: which instance they are, and whose. What
 # `up` starts has them as well: its name, and the state folder itself.
@@ -142,7 +142,7 @@ def describe_exit(code: int | None) -> str:
     if code is None:
         return "exited"
     if code >= 0:
-        return f"exited with code {code}"
+        return observed.exited(code)
     try:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:

@@ -58,6 +58,17 @@ def test_the_log_is_bounded(world: DockerWorld) -> None:
     assert config["Config"] == {"max-size": "16m", "max-file": "2"}
 
 
+def test_a_server_that_makes_itself_a_daemon_is_given_a_hint(world: DockerWorld) -> None:
+    made = changed(command=["sh", "-c", "sleep 600 & echo gone"])
+    world.runtime.create(birth(OWNER, template=made))
+    failed = stack.eventually(
+        lambda: only(world).phase is observed.Phase.FAILED and only(world), what="failed"
+    )
+    assert failed.message == (
+        "exited with code 0: gone (a server must stay in the foreground: no daemon mode)"
+    )
+
+
 def test_a_probe_that_hangs_runs_once_and_is_tried_again_when_it_ended(
     world: DockerWorld,
 ) -> None:
