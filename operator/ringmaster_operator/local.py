@@ -20,6 +20,7 @@ from ringmaster_operator.runtimes import choice
 
 _POLL = 0.05
 STRAYS_SECONDS = 60.0
+_STRAYS_AGAIN = 10.0  # where they could not be looked for
 GRACE = 30  # terminationGracePeriodSeconds' default
 _AFTER_GRACE = 10.0  # for the kernel to end what got SIGKILL
 
@@ -89,7 +90,11 @@ def strays(runtime: choice.Runtime, known: Iterable[observed.Owner]) -> list[obs
 
     Such as with a database that was moved away. Only their UIDs are left.
     """
-    lost = runtime.owners() - {each.uid for each in known}
+    return _lost(runtime.owners(), known)
+
+
+def _lost(there: frozenset[str], known: Iterable[observed.Owner]) -> list[observed.Owner]:
+    lost = there - {each.uid for each in known}
     return [observed.Owner(namespace="", name=uid, uid=uid) for uid in sorted(lost)]
 
 
@@ -102,27 +107,35 @@ class Strays:
 
     def __init__(self, world: World, *, after: float = STRAYS_SECONDS) -> None:
         self._world = world
-        self._due = time.monotonic() + after
-        self._over = not (names := [replica.name for replica in self._found()])
-        if names:
-            _log.warning("replicas-of-no-serverset", replicas=names, ended_after=f"{after:g}s")
+        self._after = after
+        self._told = self._over = False
+        self._next = time.monotonic()
 
     def look(self) -> None:
-        """End them once it is time; to be called again and again."""
-        if self._over or time.monotonic() < self._due:
+        """Tell of them, and end them once it is time; to be called again and again."""
+        if self._over or time.monotonic() < self._next:
             return
         try:
             found = self._found()
-            for replica in found:
+            for replica in found if self._told else ():
                 self._world.runtime.remove(replica, grace_seconds=GRACE)
         except errors.RetryLater as error:
             _log.warning("replicas-of-no-serverset", why=str(error))
+            self._next = time.monotonic() + _STRAYS_AGAIN
             return
+        if found and not self._told:
+            names = [replica.name for replica in found]
+            _log.warning(
+                "replicas-of-no-serverset", replicas=names, ended_after=f"{self._after:g}s"
+            )
+            self._told = True
+            self._next = time.monotonic() + self._after
         self._over = not found
 
     def _found(self) -> list[observed.Replica]:
         runtime = self._world.runtime
-        owners = strays(runtime, self._world.owners())
+        there = runtime.owners()  # first: a set that is made meanwhile is stored before it has any
+        owners = _lost(there, self._world.owners())
         return [replica for owner in owners for replica in runtime.look(owner)]
 
 

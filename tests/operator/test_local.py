@@ -108,7 +108,9 @@ def test_what_belongs_to_no_stored_set_is_ended_once_it_is_time(state) -> None:
         document = server_set(world)
         replica(world, document)
         replica(world, lost := document | {"metadata": LOST}, "web-0-lost0")
-        local.Strays(world).look()  # too early
+        early = local.Strays(world)
+        early.look()
+        early.look()
         assert len(world.runtime.observe(local.owner(lost))) == 1
         strays = local.Strays(world, after=0)
 
@@ -118,6 +120,47 @@ def test_what_belongs_to_no_stored_set_is_ended_once_it_is_time(state) -> None:
 
         stack.eventually(ended, what="the end of the stray")
         assert len(world.runtime.observe(local.owner(document))) == 1
+
+
+def test_a_set_that_is_made_while_strays_are_looked_for_keeps_its_replicas(
+    state, monkeypatch
+) -> None:
+    with opened(state) as world:
+        replica(world, lost := local_api.server_set() | {"metadata": LOST}, "web-0-lost0")
+        strays = local.Strays(world, after=0)
+        strays.look()
+        made = []
+        for where, name in ((world.runtime, "owners"), (world.records, "list")):
+            ask = getattr(where, name)
+
+            def meanwhile(*args: Any, ask: Any = ask) -> Any:
+                said = ask(*args)
+                if not made:
+                    made.append(server_set(world))
+                    replica(world, made[0])
+                return said
+
+            monkeypatch.setattr(where, name, meanwhile)
+        strays.look()
+        (kept,) = world.runtime.observe(local.owner(made[0]))
+        assert kept.phase is observed.Phase.RUNNING
+        assert all(
+            each.phase is not observed.Phase.RUNNING
+            for each in world.runtime.observe(local.owner(lost))
+        )
+
+
+def test_a_runtime_that_cannot_be_asked_for_strays_ends_no_operator(state, monkeypatch) -> None:
+    with opened(state) as world:
+        replica(world, lost := local_api.server_set() | {"metadata": LOST})
+
+        def hung(_owner: observed.Owner) -> Any:
+            raise errors.RetryLater("the engine does not answer")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(world.runtime, "look", hung)
+            local.Strays(world).look()
+        assert len(world.runtime.observe(local.owner(lost))) == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"certainly no database"])

@@ -72,11 +72,11 @@ def tell_unready(draft: Draft) -> tuple[str, ...]:
 
     One that was ready is told of at once, one that starts after a while.
     """
-    unready = {
-        r.uid: r for g in draft.world.groups.values() for r in g if not r.ready and r.message
-    }
+    unready = {r.uid: r for g in draft.world.groups.values() for r in g if not r.ready}
     told = set(draft.before.told) & unready.keys()
-    for replica in (r for uid, r in unready.items() if uid not in told | draft.leaving.keys()):
+    for uid, replica in unready.items():
+        if uid in told or uid in draft.leaving or not replica.message:
+            continue
         since = replica.created_at if replica.unready_since is None else replica.unready_since
         if replica.uid in draft.world.proven or since + TELL_SECONDS <= draft.world.now:
             draft.note("Warning", "Unhealthy", f"{replica.name}: {replica.message}")

@@ -89,10 +89,20 @@ def marked(state: Path) -> dict[str, list[psutil.Process]]:
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
             env = process.environ()
-            if env.get(STATE_VARIABLE) == str(state):
+            if env.get(STATE_VARIABLE) == str(state) and _has_our_root(process.pid):
                 leads = os.getsid(process.pid) == process.pid
                 found.setdefault(env.get(UID_VARIABLE, ""), []).insert(0 if leads else 1, process)
     return found
+
+
+def _has_our_root(pid: int) -> bool:
+    """Whether a path means the same to it as to us: to one in a container it does not.
+
+    Root sees those as well, and may not end them for what the container calls its state folder.
+    """
+    if sys.platform != "linux":
+        return True
+    return os.path.samestat(os.stat(f"/proc/{pid}/root"), os.stat("/"))  # noqa: PTH116 - a link
 
 
 def kill(process: psutil.Process) -> None:

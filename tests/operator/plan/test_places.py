@@ -194,6 +194,17 @@ def test_an_event_says_once_why_a_replica_became_unready_and_again_the_next_time
     assert planning.decide(wanted, [bad], before=well.memory, now=NOW + 7).notes
 
 
+def test_an_event_is_not_repeated_where_an_unready_one_has_nothing_to_say_for_a_moment() -> None:
+    # As a pod whose program is started again and again, or one good probe of two that are wanted.
+    wanted, good = planning.server_set(1), planning.replica(0)
+    bad = replace(good, ready=False, ready_since=None, unready_since=NOW, message=REFUSED)
+    made = planning.decide(wanted, [bad], before=planning.at_rest(wanted, [good]))
+    for second, message in enumerate(["", REFUSED, "", "it says something else"], start=1):
+        seen = [replace(bad, message=message)]
+        made = planning.decide(wanted, seen, before=made.memory, now=NOW + second)
+        assert (made.notes, made.memory.told) == ((), (good.uid,))
+
+
 def test_a_start_may_fail_its_probes_for_a_while_before_an_event_says_why() -> None:
     wanted = planning.server_set(1)
     starting = planning.unready(0, seconds=4, message=REFUSED)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -115,3 +116,27 @@ def test_ports_that_are_given_or_bound_are_not_given_again():
 )
 def test_an_exit_status_is_told_in_words(code, words):
     assert process_os.describe_exit(code) == words
+
+
+CONFINED = ("unshare", "--user", "--map-root-user")
+
+
+def _can_confine() -> bool:
+    words = [*CONFINED, "true"]
+    known = shutil.which(CONFINED[0]) is not None
+    return known and subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not _can_confine(), reason="needs Linux with user namespaces")
+def test_what_another_root_calls_the_same_folder_is_not_ours(tmp_path):
+    # As in a container, whose processes its host's root sees, too.
+    code = "import os, sys, time; os.chroot(sys.argv[1]); print('there'); time.sleep(600)"
+    words = [sys.executable, "-uSc", code, str(tmp_path)]
+    env = os.environ | process_os.marks(tmp_path, "web")
+    with subprocess.Popen([*CONFINED, *words], env=env, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"there\n"
+            assert psutil.Process(other.pid).environ()[process_os.UID_VARIABLE] == "web"
+            assert process_os.marked(tmp_path) == {}
+        finally:
+            other.kill()
