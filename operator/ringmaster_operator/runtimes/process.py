@@ -304,7 +304,8 @@ class ProcessRuntime:
     def _started(self, record: process_ledger.Record, *, pid: int) -> process_ledger.Record:
         """Put on record which process it is. A dead one has no mark, and counts as ended."""
         mark = process_os.mark(pid) or "dead"
-        return self._ledger.change(record.uid, pid=pid, mark=mark) or record
+        log = process_logs.identity(self._logs.path(record.key))
+        return self._ledger.change(record.uid, pid=pid, mark=mark, log=log) or record
 
     def _watch_logs(self) -> None:
         self._log_watch = self._background.loop.create_task(self._bound_logs())
@@ -320,8 +321,8 @@ class ProcessRuntime:
         self._logs.bound()
         for record in self._ledger.all():
             if record.pid is not None and record.exit is None:
-                path = self._logs.path(record.key)
-                process_logs.cut_deleted(path, record.pid, most=process_logs.MAX_BYTES)
+                path, log = self._logs.path(record.key), record.log
+                process_logs.cut_lost(path, record.pid, log, most=process_logs.MAX_BYTES)
 
     def _notify(self, owner_uid: str) -> None:
         for notify in tuple(self._watchers):

@@ -29,7 +29,8 @@ class Record:
     """One replica. Times are seconds since 1970.
 
     `uid` is this instance's, made up before it is started. `pid` and `mark` name the process, both
-    None while it is only intended. `kill_at` is when grace ends, `grace` the seconds that were
+    None while it is only intended; `log` is the file it writes to (`process_logs.identity`), empty
+    in a record of before that was kept. `kill_at` is when grace ends, `grace` the seconds that were
     given, `signalled` whether SIGTERM was sent; `exit` says in words how it ended.
     """
 
@@ -48,6 +49,7 @@ class Record:
     port: int
     pid: int | None = None
     mark: str | None = None
+    log: str = ""
     ready: bool = False
     ready_changed_at: float = 0
     ever_ready: bool = False

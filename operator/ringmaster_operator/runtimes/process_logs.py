@@ -99,16 +99,26 @@ def cut(path: Path, *, most: int) -> None:
             os.truncate(path, 0)
 
 
-def cut_deleted(path: Path, pid: int, *, most: int) -> None:
-    """Empty the log `path` that was deleted while process `pid` writes on; nobody can read it.
+def identity(path: Path) -> str:
+    """Which file this is, whatever its name will be: device and inode; empty if it is not there."""
+    try:
+        seen = path.stat()
+    except OSError:
+        return ""
+    return f"{seen.st_dev}:{seen.st_ino}"
 
-    Linux only. The name is the kernel's own, so that no other file of the process is touched.
+
+def cut_lost(path: Path, pid: int, log: str, *, most: int) -> None:
+    """Empty the log that process `pid` writes on though it was deleted or moved away from `path`.
+
+    `log` is the `identity` it had, so that no other file of the process is touched. Linux only.
     """
-    name = f"{path.parent.resolve() / path.name} (deleted)"
+    if not log or identity(path) == log:
+        return
     for number in (1, 2):  # standard output and error
         written = Path(f"/proc/{pid}/fd/{number}")
         with contextlib.suppress(OSError):
-            if written.stat().st_size > most and str(written.readlink()) == name:
+            if identity(written) == log and written.stat().st_size > most:
                 os.truncate(written, 0)
 
 

@@ -72,6 +72,7 @@ class Child:
     state: statedir.StateDir
     backoff: Backoff = field(default_factory=Backoff)
     process: psutil.Process | None = None
+    log: str = ""  # the file it writes to, as `process_logs.identity`
     proven: bool = False
     _popen: subprocess.Popen[bytes] | None = None
     _started_at: float = 0.0
@@ -90,7 +91,7 @@ class Child:
         record = statedir.read_json(self.state.run_file(self.order.name))
         if record.get("argv") != list(self.order.argv):
             return False
-        self.process = find(record)
+        self.process, self.log = find(record), str(record.get("log", ""))
         self._started_at = time.monotonic()
         self.proven = self.process is not None
         return self.proven
@@ -118,6 +119,7 @@ class Child:
             raise
         self._starts += 1
         self._popen, self.process = popen, process
+        self.log = process_logs.identity(self.state.log_file(self.order.name))
         self._started_at = time.monotonic()
 
     def tend(self) -> str | None:
@@ -247,6 +249,7 @@ def write_record(state: statedir.StateDir, order: Order, process: psutil.Process
         "mark": process_os.mark(process.pid) or "dead",
         "argv": list(order.argv),
         "ports": list(order.ports),
+        "log": process_logs.identity(state.log_file(order.name)),
     }
     path = state.run_file(order.name)
     try:
@@ -320,11 +323,14 @@ def end_marked(folder: Path, *, grace: float, hurry: Hurry = lambda: False) -> i
     return len(found)
 
 
-def bound_log(log: Path, *, pids: Iterable[int] = ()) -> None:
-    """Cut a log that grew too long; its process, of `pids`, appends, and may go on meanwhile."""
+def bound_log(log: Path, *, written: Iterable[tuple[int, str]] = ()) -> None:
+    """Cut a log that grew too long; its process appends, and may go on meanwhile.
+
+    `written`: who writes to which file (`process_logs.identity`), whatever its name is by now.
+    """
     process_logs.cut(log, most=_LOG_BYTES)
-    for pid in pids:
-        process_logs.cut_deleted(log, pid, most=_LOG_BYTES)
+    for pid, file in written:
+        process_logs.cut_lost(log, pid, file, most=_LOG_BYTES)
 
 
 def _is_of(record: Mapping[str, Any], process: psutil.Process) -> bool:

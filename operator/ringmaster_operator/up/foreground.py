@@ -256,7 +256,8 @@ def _supervise(
     logs = {child.order.name: settings.state.log_file(child.order.name) for child in supervised}
     tails = [tail.Tail(each, path) for each, path in logs.items()]
     bound = logsize.Bound(
-        logs.values(), pids=lambda: [child.pid for child in supervised if child.pid]
+        logs.values(),
+        written=lambda: [(child.pid, child.log) for child in supervised if child.pid],
     )
     watched = progress.Progress(
         server=f"http://127.0.0.1:{settings.api_port}",

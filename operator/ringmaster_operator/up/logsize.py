@@ -16,13 +16,16 @@ _GOODBYE = 1.0  # for a copy under way
 
 
 class Bound:
-    """Looks at these logs until it is closed; `pids` are those who write them now."""
+    """Looks at these logs until it is closed; `written` as of `bound_log`, now."""
 
     def __init__(
-        self, paths: Iterable[Path], *, pids: Callable[[], Iterable[int]] = lambda: ()
+        self,
+        paths: Iterable[Path],
+        *,
+        written: Callable[[], Iterable[tuple[int, str]]] = lambda: (),
     ) -> None:
         self._paths = tuple(paths)
-        self._pids = pids
+        self._written = written
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="logsize", daemon=True)
 
@@ -44,4 +47,4 @@ class Bound:
     def _run(self) -> None:
         while not self._ended.wait(_SECONDS):
             for path in self._paths:
-                children.bound_log(path, pids=self._pids())
+                children.bound_log(path, written=self._written())

@@ -422,10 +422,12 @@ def test_a_server_that_makes_itself_a_daemon_is_given_a_hint(world):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc shows a deleted file")
-def test_a_log_that_was_deleted_is_bounded_too(world, monkeypatch):
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.rename(path.with_name("moved"))])
+def test_a_log_that_was_deleted_or_moved_is_bounded_too(world, monkeypatch, lose):
     output(world, python("import time; print('x' * 5_000, flush=True); time.sleep(600)"))
     (record,) = world.runtime._ledger.all()
-    (world.folder / "logs" / f"{record.key}.log").unlink()
+    lose(world.folder / "logs" / f"{record.key}.log")
+    world.reopen()
     monkeypatch.setattr(process_logs, "MAX_BYTES", 1_000)
     written = Path(f"/proc/{record.pid}/fd/1")
     stack.eventually(lambda: written.stat().st_size == 0, what="the cut", seconds=30)

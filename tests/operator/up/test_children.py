@@ -14,6 +14,7 @@ import psutil
 import pytest
 import set_clock
 from ringmaster_operator import errors, statedir
+from ringmaster_operator.runtimes import process_logs
 from ringmaster_operator.up import children
 
 SLEEP = "import time; time.sleep(600)"
@@ -291,6 +292,14 @@ def test_what_was_adopted_has_served(state) -> None:
     heir = child(state)
     assert heir.adopt()
     assert heir.proven
+
+
+def test_an_heir_knows_which_file_an_adopted_process_writes_to(state) -> None:
+    child(state).start()
+    moved = state.log_file("thing").rename(state.root / "moved")
+    heir = child(state)
+    assert heir.adopt()
+    assert heir.log == process_logs.identity(moved) != ""
 
 
 def test_arguments_of_the_first_start_are_not_those_of_a_restart(state) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ringmaster_operator import statedir
+from ringmaster_operator.runtimes import process_logs
 from ringmaster_operator.up import children, logsize
 
 
@@ -46,17 +47,19 @@ def test_a_log_that_grows_is_cut_again_and_again(state, monkeypatch) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc shows a deleted file")
-def test_a_log_that_was_deleted_is_cut_but_no_other_file(state, monkeypatch) -> None:
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.rename(path.with_name("moved"))])
+def test_a_log_that_was_deleted_or_moved_is_cut_but_no_other_file(state, monkeypatch, lose) -> None:
     monkeypatch.setattr(children, "_LOG_BYTES", 10)
     monkeypatch.setattr(logsize, "_SECONDS", 0.01)
     path, other = state.log_file("balancer"), state.log_file("other")
     code = "import sys, time; [print('x' * 20, file=f, flush=True) for f in (sys.stdout, sys.stderr)]; time.sleep(600)"
     with path.open("ab") as log, other.open("ab") as error:
         process = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=error)
-    subject = logsize.Bound([path], pids=lambda: [process.pid])
+    file = process_logs.identity(path)
+    subject = logsize.Bound([path], written=lambda: [(process.pid, file)])
     try:
         until(lambda: other.stat().st_size == 21)
-        path.unlink()
+        lose(path)
         other.unlink()
         subject.start()
         written = [Path(f"/proc/{process.pid}/fd/{number}") for number in (1, 2)]
