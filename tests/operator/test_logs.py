@@ -32,6 +32,7 @@ import sys
 import structlog
 from ringmaster_operator import logs
 logs.configure()
+logs._CLOSING = 60  # a busy reader may need more than the half second
 for number in range({LINES}):
     structlog.get_logger().info("x" * 100, number=number)
 print("all is said", flush=True)

@@ -11,6 +11,7 @@ CODE = f"""
 import sys
 from ringmaster_server import logs
 logs.configure()
+logs._CLOSING = 60  # a busy reader may need more than the half second
 for number in range({LINES}):
     sys.stderr.write(f"line number={{number}} {{'x' * 100}}\\n")
 print("all is said", flush=True)

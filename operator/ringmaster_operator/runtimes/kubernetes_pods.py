@@ -20,6 +20,8 @@ POD_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _DEFAULT_PORT = 5000
 _FIRST_STATUS = 2.0  # s; a kubelet's times are whole seconds, and it says Ready=False at once
 _REMEMBERED = 2  # restarts after which the last end still tells of the first minute
+# What `ready` says already: a pod whose image is pulled is in no trouble.
+_ONLY_STARTS = frozenset({"ContainersNotReady", "ContainersNotInitialized"})
 
 
 def manifest(birth: observed.Birth) -> Pod:
@@ -197,7 +199,11 @@ def _message(status: dict[str, Any]) -> str:
         state = each.get("state") or {}
         said += _trouble(state.get("waiting") or {}) + _exit(state.get("terminated") or {})
     if (status.get("phase") == "Pending") and not any(said):
-        said += [c.get("message") for c in status.get("conditions") or () if c["status"] == "False"]
+        said += [
+            c.get("message")
+            for c in status.get("conditions") or ()
+            if c["status"] == "False" and c.get("reason") not in _ONLY_STARTS
+        ]
     return ": ".join(dict.fromkeys(text for text in said if text))
 
 

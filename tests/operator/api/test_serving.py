@@ -76,7 +76,8 @@ def test_a_certificate_is_renewed_while_it_serves(
 
 
 HEAD = f"PUT {local_api.SETS}/x HTTP/1.1\r\nHost: localhost\r\n".encode()
-LIMITS = connections.Limits(connections=20, first_head_seconds=0.3, body_seconds=0.3)
+SHORT_HEAD = connections.Limits(connections=20, first_head_seconds=0.3)
+SHORT_BODY = connections.Limits(connections=20, body_seconds=0.3)
 
 
 @contextlib.contextmanager
@@ -109,19 +110,19 @@ def test_idle_and_stalled_connections_keep_out_no_request(
 
 
 @pytest.mark.parametrize(
-    ("words", "answer"),
+    ("limits", "words", "answer"),
     [
-        (b"", b""),
-        (b"GET /hea", b""),
-        (HEAD + b"Content-Length: 9\r\n\r\n{", b"HTTP/1.1 408 Request Timeout"),
+        (SHORT_HEAD, b"", b""),
+        (SHORT_HEAD, b"GET /hea", b""),
+        (SHORT_BODY, HEAD + b"Content-Length: 9\r\n\r\n{", b"HTTP/1.1 408 Request Timeout"),
     ],
 )
 def test_what_does_not_come_to_its_end_has_its_time(
-    tmp_path: Path, words: bytes, answer: bytes
+    tmp_path: Path, limits: connections.Limits, words: bytes, answer: bytes
 ) -> None:
     kept = store.Store(tmp_path / "state.db")
     with (
-        serving.serve(api.make_app(kept), port=0, limits=LIMITS) as port,
+        serving.serve(api.make_app(kept), port=0, limits=limits) as port,
         socket.create_connection(("127.0.0.1", port), timeout=10) as client,
     ):
         client.sendall(words)

@@ -199,6 +199,16 @@ def test_a_pod_that_only_starts_has_no_trouble_to_tell():
     assert replica.message == ""
 
 
+@pytest.mark.parametrize("reason", ["ContainersNotReady", "ContainersNotInitialized"])
+def test_that_a_pod_waits_for_its_image_is_no_trouble_to_warn_of(reason):
+    message = "containers with unready status: [server]"
+    condition = {"type": "Ready", "status": "False", "reason": reason, "message": message}
+    state = {"waiting": {"reason": "ContainerCreating"}}
+    containers = [{"restartCount": 0, "state": state}]
+    pending = {"phase": "Pending", "conditions": [condition], "containerStatuses": containers}
+    assert seen(pending).message == ""
+
+
 def test_a_pod_that_no_node_takes_says_so():
     condition = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}
     assert (
