@@ -217,6 +217,18 @@ def find_recorded(state: statedir.StateDir, name: str) -> psutil.Process | None:
     return find(statedir.read_json(state.run_file(name)))
 
 
+def ports(state: statedir.StateDir, name: str) -> set[int]:
+    """The ports of what runs under this name: as recorded, else those that it listens on."""
+    if find_recorded(state, name):
+        return set(statedir.read_json(state.run_file(name)).get("ports", ()))
+    found: set[int] = set()
+    for process in process_os.marked(state.root.absolute()).get(name, []):
+        with contextlib.suppress(psutil.Error):
+            connections = process.net_connections("tcp")
+            found |= {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}
+    return found
+
+
 def find_up(state: statedir.StateDir) -> psutil.Process | None:
     """Another `up` that supervises this folder: by its record, else as what it started names it."""
     if recorded := find_recorded(state, "up"):

@@ -197,16 +197,11 @@ def _found(files: Sequence[str], *, runtime: str) -> list[specfiles.Found]:
 
 
 def _check_ports(settings: Settings) -> None:
-    """Refuse ports that somebody else has."""
+    """Refuse ports that somebody else has; what an earlier `up` left is taken over, or ended."""
     state = settings.state
     flags = {"--port": settings.port, "--control-port": settings.control_port}
     flags["--api-port"] = settings.api_port
-    ours = {
-        port
-        for name in ("balancer", "operator")
-        if children.find_recorded(state, name)
-        for port in statedir.read_json(state.run_file(name)).get("ports", ())
-    }
+    ours = {port for name in ("balancer", "operator") for port in children.ports(state, name)}
     occupied.check(flags, host=settings.host, ours=ours)
 
 

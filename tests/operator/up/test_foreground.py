@@ -141,6 +141,25 @@ def test_a_taken_port_starts_nothing(state) -> None:
     assert not list((state.root / "run").iterdir())
 
 
+def test_the_port_of_a_balancer_whose_record_was_lost_is_no_strangers(state) -> None:
+    # As after `up` was killed and the state folder removed.
+    state.prepare()
+    port = free()
+    listen = (
+        "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1])));"
+        "print('there', flush=True); time.sleep(600)"
+    )
+    words = [sys.executable, "-c", listen, str(port)]
+    env = os.environ | children._marks(state, "balancer")
+    wanted = settings(state, port=port, control_port=free(), api_port=free())
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline() == b"there\n"
+            foreground._check_ports(wanted)
+        finally:
+            process.kill()
+
+
 def test_what_was_started_is_ended_again_if_the_rest_does_not_start(state, monkeypatch) -> None:
     sleeping = (sys.executable, "-c", "import time; time.sleep(600)")
     broken = (str(state.root / "nowhere"),)
