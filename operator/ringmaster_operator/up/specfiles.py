@@ -134,6 +134,8 @@ class Applier:
             RetryLater: the store failed, or what was applied cannot be remembered.
         """
         said = statedir.read_json(self._remembered)
+        # In a store that was never written to nothing was deleted: the one of before is lost.
+        missing = missing or self._records.list().version == 0
         lines = []
         for each in found:
             namespace, name = each.key()

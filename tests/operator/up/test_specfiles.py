@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import serversets
 import yaml
-from ringmaster_operator import errors, observed, statedir, store
+from ringmaster_operator import errors, local, observed, statedir, store
 from ringmaster_operator.up import specfiles
 
 
@@ -231,6 +232,19 @@ def test_what_was_deleted_comes_back_only_when_asked_for(kept, tmp_path) -> None
     assert applier(kept, tmp_path).apply([found()], missing=True) == [
         "serverset.ringmaster.dev/web created"
     ]
+
+
+def test_what_was_lost_with_the_database_is_made_anew_and_what_was_deleted_is_not(
+    kept, tmp_path
+) -> None:
+    applier(kept, tmp_path).apply([found()])
+    with contextlib.closing(store.Store(tmp_path / "fresh.db")) as fresh:
+        # As an operator that ended and is started again, without `--create-missing`.
+        assert applier(fresh, tmp_path).apply([found()]) == ["serverset.ringmaster.dev/web created"]
+        document = fresh.delete("default", "web")
+        fresh.forget(local.owner(document))
+        assert applier(fresh, tmp_path).apply([found()]) == []
+        assert fresh.get("default", "web") is None
 
 
 def test_what_the_runtime_cannot_honour_is_not_stored(kept, tmp_path) -> None:
