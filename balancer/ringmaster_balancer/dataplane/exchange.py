@@ -358,6 +358,7 @@ class Exchange:
             upstream.close()
             return
         upstream.used = True
+        upstream.idle_since = now
         upstream.reset()
         if self.client.choked:
             upstream.release()
