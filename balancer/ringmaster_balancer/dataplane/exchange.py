@@ -7,6 +7,7 @@ of it was handed to a transport, or if it is idempotent and all of it is kept; o
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 import time
@@ -358,6 +359,7 @@ class Exchange:
             upstream.close()
             return
         upstream.used = True
+        upstream.idle_since = now
         upstream.reset()
         if self.client.choked:
             upstream.release()
@@ -615,6 +617,9 @@ class Exchange:
             upstream.exchange = None
             self.client.plane.outbox.push()
             upstream.transport.close()  # with what was sent before
+            if upstream.transport.get_write_buffer_size():  # no client, so no sweep, bounds it
+                seconds = min(self.rules.body_seconds, self.rules.tunnel_seconds)
+                asyncio.get_running_loop().call_later(seconds, upstream.transport.abort)
         else:
             self._drop_upstream(close=True)
 

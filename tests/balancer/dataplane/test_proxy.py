@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import scripted
 from ringmaster_balancer import members
-from ringmaster_balancer.dataplane import proxy
+from ringmaster_balancer.dataplane import proxy, upstreams
 from ringmaster_balancer.ring import table
 
 CONNECTIONS, EACH = 64, 60
@@ -124,6 +124,28 @@ def test_connections_with_a_login_end_with_their_member() -> None:
             stand.install(states={"web-0": members.State.DRAINING})
             await scripted.eventually(stand.upstreams["web-0"].peers[0].reader.at_eof)
             assert await asks(client, key=key) == (401, b"")
+
+    scripted.run(scenario())
+
+
+def test_a_login_that_breaks_in_use_costs_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection with a login is as fresh as any: who breaks each is not asked twice by all."""
+    monkeypatch.setattr(upstreams, "FRESH", 60.0)  # however busy the machine is
+
+    async def breaks(peer: scripted.Peer) -> None:
+        fields = b"WWW-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n"
+        await peer.head()
+        peer.send(b"HTTP/1.1 401 Unauthorized\r\n" + fields)
+        await peer.head()
+        await peer.close()
+
+    async def scenario() -> None:
+        rules = {"retries": {"budgetPercent": 0, "budgetMinimum": 0}}
+        async with scripted.stand(breaks, rules=rules) as stand:
+            client = await stand.connect()
+            assert await asks(client) == (401, b"")
+            assert (await asks(client))[0] == 502
+            assert stand.plane.renewals == 0
 
     scripted.run(scenario())
 

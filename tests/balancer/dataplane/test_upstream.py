@@ -10,6 +10,7 @@ import contextlib
 import email.utils
 import itertools
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -900,6 +901,36 @@ def test_an_open_tunnel_passes_on_while_all_is_drained_and_ends_the_drain_with_i
             assert await client.rest() == b""
             await draining
             assert stand.plane.in_flight() == {"web-0-r": 0}
+
+    scripted.run(scenario())
+
+
+def test_a_server_that_reads_nothing_keeps_no_connection_of_a_client_that_broke_off() -> None:
+    reads = asyncio.Event()
+
+    async def deaf(peer: scripted.Peer) -> None:
+        await peer.head()
+        peer.send(b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await reads.wait()
+
+    async def scenario() -> None:
+        async with scripted.stand(deaf, rules={"timeouts": {"bodySeconds": 0.3}}) as stand:
+            client = await tunnel(stand)
+            (current,) = [each.exchange for each in stand.plane.clients]
+            assert current is not None
+            assert current.upstream is not None
+            wire = current.upstream.transport
+            while wire.get_write_buffer_size() < 32_768:
+                client.send(bytes(4_000 if wire.get_write_buffer_size() else 16_000))
+                await asyncio.sleep(0.005)
+            reset = struct.pack("ii", 1, 0)
+            sock = client.writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            client.writer.transport.abort()  # type: ignore[attr-defined]
+            await scripted.eventually(lambda: not stand.plane.clients)
+            await scripted.eventually(lambda: not wire.get_write_buffer_size())
+            reads.set()
 
     scripted.run(scenario())
 
