@@ -31,6 +31,7 @@ LABEL_REASON = f"{GROUP}/reason"
 LABEL_REVISION = f"{GROUP}/revision"
 LABEL_NAME = f"{GROUP}/name"
 LABEL_PROBE = f"{GROUP}/probe"  # Docker only: how the container is probed
+LABEL_STATE = f"{GROUP}/state-dir"  # Docker only: machine and folder of the operator that made it
 ANNOTATION_DELETION_COST = f"{GROUP}/deletion-cost"
 ANNOTATION_MEMORY = f"{GROUP}/memory"
 ANNOTATION_EPOCH = f"{GROUP}/epoch"

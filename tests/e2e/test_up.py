@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 
+import containers
+import project_images
 import psutil
 import pytest
 import requests
@@ -227,6 +229,30 @@ def test_a_state_folder_that_was_removed_keeps_nothing_alive(folder, ends):
     for line in ("balancer stopped", "operator stopped", "3 replicas stopped"):
         assert line in text
     assert stacks.marked(stack.state) == []
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(600)  # it may be the first that needs the images
+@pytest.mark.parametrize("ends", ["Ctrl-C", "down"])
+def test_the_containers_of_a_state_folder_that_was_removed_are_ended(folder, ends):
+    project_images.build()
+    stack = stacks.start(folder, flags=("--runtime", "docker"))
+    names(stack)
+    ours = f"label=ringmaster.dev/serverset-uid={stack.serverset()['metadata']['uid']}"
+    try:
+        if ends == "down":
+            left_alone(stack)
+        shutil.rmtree(stack.state)
+        if ends == "down":
+            assert "3 replicas stopped" in stack.cli("down").stdout
+        else:
+            assert stacks.stop(stack) == 0
+            assert "3 replicas stopped" in stack.log.read_text()
+        assert containers.docker("ps", "-aq", "--filter", ours) == ""
+        assert stacks.marked(stack.state) == []
+    finally:
+        for left in containers.docker("ps", "-aq", "--filter", ours).split():
+            containers.docker("rm", "-f", left)
 
 
 def test_down_finds_what_runs_on_a_folder_that_is_gone(folder):

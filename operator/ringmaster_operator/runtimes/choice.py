@@ -82,6 +82,17 @@ def opened(state: statedir.StateDir, choice: Choice) -> Runtime:
     return _docker(state, choice) if choice.kind == DOCKER else _process(state)
 
 
+def end_marked(state: statedir.StateDir, *, grace: float) -> int:
+    """End the containers of a folder that no longer says where its replicas are; how many.
+
+    Raises:
+        RetryLater: the engine does not answer any more.
+    """
+    from ringmaster_operator.runtimes import docker  # noqa: PLC0415 – as below
+
+    return docker.end_marked(state.docker, grace=grace)
+
+
 def _process(state: statedir.StateDir) -> process.ProcessRuntime:
     from ringmaster_operator.runtimes import process  # noqa: PLC0415 – only who needs it loads it
 

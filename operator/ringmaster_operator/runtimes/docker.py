@@ -8,11 +8,12 @@ stays visible as failed until it is removed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ class DockerRuntime:
             cpus=self._engine.cpus,
             project=project,
             log_driver=self._engine.log_driver,
+            mark=mark(folder),
         )
         self._images = docker_images.Images(self._engine)
         self._lock = threading.Lock()
@@ -117,8 +119,10 @@ class DockerRuntime:
     look = observe  # which claims nothing
 
     def owners(self) -> frozenset[str]:
-        """Whose containers there are notes of: the engine has those of other folders as well."""
-        return self._notes.owners()
+        """Whose containers have notes in the folder or carry its mark: the engine has others', too."""
+        marked = self._engine.listed({naming.LABEL_STATE: self._place.mark})
+        uids = {each["Labels"].get(naming.LABEL_SET_UID, "") for each in marked}
+        return self._notes.owners() | (uids - {""})
 
     def create(self, birth: observed.Birth) -> None:
         """Make a container and start it."""
@@ -174,7 +178,7 @@ class DockerRuntime:
         labels = {} if self._place.project else self._engine.image_labels(view.image)
         return docker_spec.create(birth, self._place, image_labels=labels)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _being_created(self, name: str) -> Iterator[None]:
         """Tells a container that is about to start from one that never will."""
         with self._lock:
@@ -434,6 +438,28 @@ class DockerRuntime:
             starting = container.state == "created" and container.name in self._creating
         # Made, and whoever made it did not come to start it: it never will serve.
         return observed.Phase.STARTING if starting else observed.Phase.FAILED
+
+
+def mark(folder: Path) -> str:
+    """What the containers of a state folder carry; an engine may serve several machines."""
+    return f"{socket.gethostname()}:{folder.absolute()}"
+
+
+def end_marked(folder: Path, *, grace: float) -> int:
+    """End all containers of a folder that may be gone; how many there were.
+
+    Without an engine there are none. Raises:
+        RetryLater: the engine does not answer any more.
+    """
+    try:
+        engine = docker_engine.Engine()
+    except errors.UsageError:
+        return 0
+    with contextlib.closing(engine), futures.ThreadPoolExecutor(_DELETES_AT_ONCE) as pool:
+        found = engine.listed({naming.LABEL_STATE: mark(folder)})
+        for _ in pool.map(lambda each: engine.end(each["Id"], grace=grace), found):
+            pass  # the first error is raised
+    return len(found)
 
 
 def _check_network(engine: docker_engine.Engine, name: str) -> None:

@@ -159,6 +159,16 @@ class Engine:
                 if error.status_code not in _GONE:
                     raise
 
+    def end(self, container: str, *, grace: float) -> None:
+        """Stop a container, by its image's signal and after so many seconds SIGKILL, and remove it.
+
+        Raises:
+            RetryLater: the engine does not answer, or could not.
+        """
+        with _calling(f"stop {container[:12]}"), contextlib.suppress(docker.errors.NotFound):
+            self._api.stop(container, timeout=round(grace))
+        self.delete(container)
+
     def last_line(self, container: str) -> str:
         """What a container wrote last, or nothing."""
         with contextlib.suppress(docker.errors.DockerException, requests.RequestException):

@@ -43,13 +43,15 @@ _FIRST = "spec.template.spec.containers[0]"
 class Place:
     """Where containers are made.
 
-    The network, the engine's CPUs and its driver for logs, the compose project if any.
+    The network, the engine's CPUs and its driver for logs, the compose project if any, and the mark
+    of the operator's state folder.
     """
 
     network: str = "bridge"
     cpus: float = 0.0  # 0: unknown
     project: str = ""
     log_driver: str = ""
+    mark: str = ""
 
 
 def faults(template: Mapping[str, Any]) -> Iterator[errors.Fault]:
@@ -119,6 +121,8 @@ def probed(labels: Mapping[str, str]) -> spec.Container | None:
 def _labels(birth: observed.Birth, place: Place, image_labels: Mapping[str, str]) -> dict[str, str]:
     given = (birth.template.get("metadata") or {}).get("labels") or {}
     labels = {**given, **naming.labels(birth), naming.LABEL_PROBE: _probe(birth.template)}
+    if place.mark:
+        labels[naming.LABEL_STATE] = place.mark
     if place.project:
         labels |= _compose(birth, place.project)
     elif _PROJECT in image_labels:
