@@ -19,6 +19,7 @@ _CLUSTER_SECONDS = 600
 _ENGINES = ("docker", "kubernetes", "kind")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together, in one process, the tests of an engine and those of an end-to-end file.
 

@@ -109,7 +109,10 @@ class Namespace:
 
 def install_definition() -> None:
     """The CustomResourceDefinition, as clusters without CEL take it. It stays: others use it."""
-    kubectl("apply", "-f", "-", given=crd.document(cel=False))
+    # An API server that has just started refuses its administrator until it has read its roles.
+    eventually(
+        lambda: kubectl("apply", "-f", "-", given=crd.document(cel=False)), what="the definition"
+    )
     kubectl("wait", "--for=condition=Established", f"crd/{crd.naming.PLURAL}.{crd.naming.GROUP}")
 
 
