@@ -142,7 +142,12 @@ def test_a_changed_spec_is_applied(cluster):
     changed.write_text(yaml.safe_dump(document))
     cluster.kubectl("apply", "-f", str(changed))
 
+    counts = "jsonpath={.status.updatedReplicas} {.status.replicas}"
+
     def replaced():
+        # The fourth may have begun with the old template, as a Deployment's would.
+        if cluster.kubectl("get", "serverset", "web", "-o", counts).strip() != "4 4":
+            return False
         now = set(cluster.pods("app=web"))
         return len(now) == 4 and not now & before and len(servers()) == 4
 
