@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-import socket
 import subprocess
 import sys
 
@@ -104,19 +103,13 @@ def test_a_log_that_cannot_be_written_stops_no_request_no_healing_and_no_drain(t
         answer = pool.submit(requests.get, f"{balancer.url}/slow", timeout=20)
         balancers.eventually(lambda: any(s.entered.is_set() for s in servers), what="the request")
         balancer.process.terminate()
-        balancers.eventually(lambda: refused(balancer.ports[0]), what="the end of accepting")
+        balancers.eventually(
+            lambda: balancers.refused(balancer.ports[0]), what="the end of accepting"
+        )
         for server in servers:
             server.gate.set()
         assert answer.result().status_code == 200
         assert balancer.process.wait(20) == 0
-
-
-def refused(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def gauge(balancer, name, member=""):

@@ -300,7 +300,9 @@ def test_a_signal_lets_a_request_in_flight_finish_refuses_new_ones_and_exits_0(
         answer = pool.submit(requests.get, f"{balancer.url}/slow", timeout=20)
         assert servers[0].entered.wait(10)
         balancer.process.send_signal(number)
-        balancers.eventually(lambda: refused(balancer.ports[0]), what="the end of accepting")
+        balancers.eventually(
+            lambda: balancers.refused(balancer.ports[0]), what="the end of accepting"
+        )
         servers[0].gate.set()
         assert answer.result().text == "one"
         assert balancer.process.wait(20) == 0
@@ -356,14 +358,6 @@ def test_what_waits_for_a_worker_that_is_just_starting_is_answered_at_the_end(
             with connection, connection.makefile("rb") as answer:
                 assert answer.readline() == b"HTTP/1.1 200 OK\r\n"
         assert balancer.process.wait(20) == 0
-
-
-def refused(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def test_the_drain_time_bounds_what_a_request_in_flight_may_take(tmp_path, servers):

@@ -26,6 +26,15 @@ T = TypeVar("T")
 TOKEN = "secret"
 
 
+def refused(port: int) -> bool:
+    """Whether nobody listens there any more."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def eventually(look: Callable[[], T], *, what: str, seconds: float = 20) -> T:
     """The first true answer of `look`; what is not reachable yet counts as false."""
     deadline = time.monotonic() + seconds

@@ -448,7 +448,9 @@ def mark(folder: Path) -> str:
 def end_marked(folder: Path, *, grace: float) -> int:
     """End all containers of a folder that may be gone; how many there were.
 
-    Without an engine there are none. Raises:
+    Without an engine there are none.
+
+    Raises:
         RetryLater: the engine does not answer any more.
     """
     try:

@@ -43,12 +43,13 @@ def end_all(
         if children.end_named(state, name, grace=grace, hurry=hurry):
             found = True
             say(f"{name} stopped")
+    count = 0
     if any(place.exists() for place in (state.database, state.runtime, state.docker)):
         _wait_for_lock(state)
         busy = f"an operator that `up` did not start acts on {state.root}: stop it first"
         with state.lock("operator", busy=busy):
             count = local.stop_all(state, chosen, say=say, hurry=hurry)
-    else:
+    elif chosen is None or chosen.kind == choice.DOCKER:
         count = choice.end_marked(state, grace=0 if hurry() else local.GRACE)
     count += children.end_marked(state.runtime.absolute(), grace=local.GRACE, hurry=hurry)
     if count:
